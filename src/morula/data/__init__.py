@@ -1,0 +1,1 @@
+"""Files in: samples, datasets, formats, layouts, splits and the doctor."""

@@ -1,0 +1,50 @@
+"""One image with what is known about it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from morula.types import Spacing
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels as they lie in the file, with their axes put in order."""
+
+    pixels: np.ndarray
+    """``(C, *spatial)``, any integer or float dtype, channels first, ``z y x`` or ``y x``."""
+
+    channels: tuple[str, ...]
+    """One name per channel: ``("grey",)``, ``("red", "green", "blue")``, names from the file, or ``channel 0``..."""
+
+    spacing_um: Spacing | None = None
+    """Pixel size in micrometres per spatial axis; None when the file does not say."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes, 2 or 3."""
+        return self.pixels.ndim - 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Where one image and its labels lie; nothing is read yet."""
+
+    id: str
+    """Unique in the dataset: the path below the image folder without suffix, with ``/``."""
+
+    image: tuple[Path, ...]
+    """The image file; several when each channel is a file of its own (nnU-Net)."""
+
+    labels: tuple[Path, ...] = ()
+    """The label file; several when each object is a mask file of its own (DSB 2018); empty: unlabelled."""
+
+    group: str = ""
+    """Samples of one group (field of view, patient) never span two folds; the id when not given."""
+
+    fold: int | None = None
+    """Fold given by the dataset's index, else None."""
+
+    attributes: dict[str, str] = field(default_factory=dict)
+    """Further columns of the index: modality, preparation ..."""

@@ -1,0 +1,1 @@
+"""Labels against truth: metrics, statistics, tuning of the decoder, the report."""

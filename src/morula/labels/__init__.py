@@ -1,0 +1,1 @@
+"""Labels to labels or tables: pure numpy functions, 2D and 3D."""

@@ -1,0 +1,218 @@
+"""The plan: every decision that training and prediction need, and no other."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from morula.networks import AnyNetwork
+from morula.representations import AnyRepresentation
+from morula.spec import Spec, dump_toml, read_toml, validate
+
+
+class Normalization(Spec, frozen=True):
+    """How intensities become network input, per image and channel."""
+
+    kind: Literal["percentile", "zscore", "minmax"] = "percentile"
+    """``percentile``: `low` to 0 and `high` to 1; ``zscore``: mean 0, deviation 1; ``minmax``: 0 to 1."""
+
+    low: float = Field(1.0, ge=0, lt=50)
+    """Percentile that becomes 0."""
+
+    high: float = Field(99.8, gt=50, le=100)
+    """Percentile that becomes 1."""
+
+
+class Scaling(Spec, frozen=True):
+    """The working grid: by how much an image is resampled before the network sees it."""
+
+    kind: Literal["native", "spacing"] = "native"
+    """``native``: `factor` times the input grid; ``spacing``: resampled to `spacing_um`."""
+
+    factor: float = Field(1.0, gt=0)
+    """Working pixels per input pixel, for ``native``."""
+
+    spacing_um: tuple[float, ...] | None = None
+    """Working pixel size in micrometres, in axis order ``(z, y, x)``, for ``spacing``."""
+
+    diameter_px: float = Field(gt=0)
+    """Median object diameter of the training images, in working pixels: ``--diameter`` is scaled to it."""
+
+
+class Optimizer(Spec, frozen=True):
+    """The optimiser."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "adamw"
+    """``sgd`` has Nesterov momentum 0.99 as in nnU-Net."""
+
+    learning_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate."""
+
+    weight_decay: float = Field(1e-4, ge=0)
+    """Decoupled for ``adamw``, L2 otherwise."""
+
+    momentum: float = Field(0.99, ge=0, lt=1)
+    """Nesterov momentum of ``sgd``."""
+
+
+class Schedule(Spec, frozen=True):
+    """The learning rate over the steps."""
+
+    kind: Literal["poly", "step", "cosine", "one_cycle"] = "cosine"
+    """Shape of the curve."""
+
+    warmup: float = Field(0.02, ge=0, lt=1)
+    """Share of the steps with linearly rising rate (``one_cycle``: share of the rise)."""
+
+    power: float = Field(0.9, gt=0)
+    """Exponent of ``poly``."""
+
+    every: float = Field(0.2, gt=0, le=1)
+    """``step``: share of the steps between two drops."""
+
+    drop: float = Field(0.5, gt=0, lt=1)
+    """``step``: factor of one drop."""
+
+
+class Augmentation(Spec, frozen=True):
+    """Probabilities and ranges of the random changes to a training patch."""
+
+    flip: float = Field(0.5, ge=0, le=1)
+    """Probability of mirroring, per axis."""
+
+    rotate: float = Field(0.5, ge=0, le=1)
+    """Probability of a rotation by any angle in the plane of the last two axes."""
+
+    zoom: tuple[float, float] = (0.5, 2.0)
+    """Range of the zoom factor, drawn log-uniformly; (1, 1) switches it off."""
+
+    zoom_probability: float = Field(0.5, ge=0, le=1)
+    """Probability of a zoom."""
+
+    elastic: float = Field(0.15, ge=0, le=1)
+    """Probability of an elastic deformation."""
+
+    intensity: float = Field(0.5, ge=0, le=1)
+    """Probability of a change of brightness and contrast."""
+
+    gamma: float = Field(0.3, ge=0, le=1)
+    """Probability of a gamma between 0.6 and 1.6."""
+
+    blur: float = Field(0.15, ge=0, le=1)
+    """Probability of a Gaussian blur, sigma 0.5 to 1.5 px."""
+
+    noise: float = Field(0.2, ge=0, le=1)
+    """Probability of Gaussian noise, deviation up to 0.1."""
+
+    invert: float = Field(0.0, ge=0, le=1)
+    """Probability of an inversion, so that dark and bright objects share one network."""
+
+    shuffle: float = Field(0.0, ge=0, le=1)
+    """Probability of a permutation of the channels."""
+
+    per_object: float = Field(0.1, ge=0, le=1)
+    """Probability that every object gets an intensity factor of its own."""
+
+    copy_paste: float = Field(0.0, ge=0, le=1)
+    """Probability that objects of another patch are pasted in."""
+
+
+class Training(Spec, frozen=True):
+    """How long, on what and with what."""
+
+    steps: int = Field(4000, ge=1)
+    """Optimiser steps; a budget is turned into this number once."""
+
+    batch_size: int = Field(8, ge=1)
+    """Patches per step."""
+
+    patch_size: tuple[int, ...] = Field(min_length=2, max_length=3)
+    """Patch in working pixels, in axis order."""
+
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augmentation: Augmentation = Augmentation()
+
+    ema: float = Field(0.999, ge=0, lt=1)
+    """Decay of the exponential moving average of the weights; 0 switches it off."""
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Arithmetic of the forward pass (autocast)."""
+
+    gradient_clip: float = Field(12.0, gt=0)
+    """Largest gradient norm."""
+
+    object_share: float = Field(0.8, ge=0, le=1)
+    """Share of patches that are centred on an object; the rest fall anywhere."""
+
+    validate_every: int = Field(500, ge=1)
+    """Steps between two looks at the validation images."""
+
+    patience: int = Field(0, ge=0)
+    """Looks without a better score before training stops early; 0 never stops."""
+
+    seed: int = Field(0, ge=0)
+    """Same seed, same weights."""
+
+
+class Inference(Spec, frozen=True):
+    """How a whole image goes through the network."""
+
+    tile_size: tuple[int, ...] = Field(min_length=2, max_length=3)
+    """Tile in working pixels."""
+
+    overlap: float = Field(0.25, ge=0, lt=1)
+    """Share of a tile that it has in common with its neighbour."""
+
+    mirror: bool = True
+    """Average over the mirrored images (test-time augmentation)."""
+
+
+class Plan(Spec, frozen=True):
+    """Every decision that training and prediction need, and no other."""
+
+    recipe: str = "auto"
+    """Name of the recipe it started from."""
+
+    task: Literal["instances"] = "instances"
+    """What is segmented."""
+
+    ndim: Literal[2, 3]
+    """Spatial axes."""
+
+    channels: tuple[str, ...] = Field(min_length=1)
+    """Names of the network's input channels; a grey image fills all channels of an RGB plan."""
+
+    halo_px: tuple[int, ...] = Field(min_length=2, max_length=3)
+    """Margin by which crops are cut larger, per axis, so that targets at a crop's edge are right."""
+
+    scaling: Scaling
+    normalization: Normalization = Normalization()
+    representation: AnyRepresentation
+    network: AnyNetwork
+    training: Training
+    inference: Inference
+
+    @classmethod
+    def load(cls, path: Path) -> "Plan":
+        """Read a plan from TOML.
+
+        Raises:
+            InputError: The file is missing or broken, or a key or value is unknown.
+        """
+        return validate(cls, read_toml(path))
+
+    def dumps(self, reasons: dict[str, str] | None = None) -> str:
+        """The plan as TOML text, each decision under the reason for it (dotted key to reason)."""
+        return dump_toml(self.model_dump(mode="python", exclude_none=True), reasons)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that change when any decision changes."""
+        return hashlib.sha256(self.dumps().encode()).hexdigest()[:12]
+
+    @property
+    def working_spacing(self) -> tuple[float, ...]:
+        """Pixel size on the working grid: micrometres, or 1.0 per axis when unknown."""
+        return self.scaling.spacing_um or (1.0,) * self.ndim

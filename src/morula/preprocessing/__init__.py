@@ -1,0 +1,1 @@
+"""Intensity and geometry, each with its inverse, and the cache of prepared arrays."""

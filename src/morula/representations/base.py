@@ -1,0 +1,101 @@
+"""The one abstraction that joins the parts: how instances are written as maps."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from morula.spec import Spec
+from morula.types import Labels, Map, Maps, Spacing, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    Tensor = Any
+
+
+@dataclass(frozen=True)
+class Head:
+    """One output of the network."""
+
+    name: str
+    """Key of this output in every `Maps` and `Tensors`."""
+
+    channels: int
+    """Number of output channels."""
+
+    activation: Literal["identity", "sigmoid", "softmax"]
+    """Turns logits into the map that is blended and decoded."""
+
+    directions: tuple[tuple[float, ...], ...] = ()
+    """Unit vector along which each channel measures, in axis order; empty for scalars. Flips need it."""
+
+    stride: int = 1
+    """Grid step of this map, in working pixels."""
+
+
+class Representation(Spec, ABC, frozen=True):
+    """Writes instances as maps, scores predicted maps, reads instances back.
+
+    A representation is its own configuration: its fields are what the plan stores. Subclasses are
+    final and define these four methods; nothing else is overridden.
+    """
+
+    kind: str
+    """Name in plan files; a subclass narrows it to its own `Literal`."""
+
+    @abstractmethod
+    def heads(self, ndim: int) -> tuple[Head, ...]:
+        """Outputs that the network must provide for images of `ndim` dimensions."""
+
+    @abstractmethod
+    def encode(self, labels: Labels, spacing: Spacing) -> Maps:
+        """Training targets: one map per head, and training-only maps such as ``"weight"``.
+
+        Pixels of `labels` that are -1 ("not annotated") are encoded as background; the loss ignores them.
+        """
+
+    @abstractmethod
+    def loss(self, logits: Tensors, targets: Tensors, annotated: Tensor) -> dict[str, Tensor]:
+        """Named loss terms; training minimises their sum and logs each. One call per scale.
+
+        Args:
+            logits: ``(batch, channel, *spatial)`` per head, before activation.
+            targets: As `encode` wrote them, batched.
+            annotated: Float ``(batch, 1, *spatial)``, 1 where labels exist, 0 where the loss must be silent.
+        """
+
+    @abstractmethod
+    def decode(self, maps: Maps, spacing: Spacing) -> Labels:
+        """Instances from activated maps: sequential ids, 1 to n."""
+
+
+def mirror(array: Map, head: Head, axis: int) -> Map:
+    """A head's map of the image mirrored along spatial `axis` (0 is the first), from its map of the image."""
+    mirrored = np.flip(array, axis + 1)
+    if not head.directions:
+        return np.ascontiguousarray(mirrored)
+    source, sign = mirror_channels(head, axis)
+    return np.ascontiguousarray(mirrored[source] * sign.reshape(-1, *[1] * (array.ndim - 1)))
+
+
+def mirror_channels(head: Head, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which channel, and with which sign, takes each channel's place when `axis` is mirrored.
+
+    A channel that measures along d holds, after mirroring, what the mirror image of d held: another
+    channel (star rays), or itself with its sign reversed (offsets).
+
+    Returns:
+        ``source`` int ``(channels,)`` and ``sign`` float32 ``(channels,)``; identity for scalars.
+    """
+    if not head.directions:
+        return np.arange(head.channels), np.ones(head.channels, np.float32)
+    directions = np.array(head.directions)
+    reflected = directions.copy()
+    reflected[:, axis] *= -1
+    cosine = reflected @ directions.T
+    source = np.abs(cosine).argmax(1)
+    exact = cosine.max(1) > 1 - 1e-6
+    source[exact] = cosine.argmax(1)[exact]
+    return source, np.where(exact, 1, -1).astype(np.float32)

@@ -1,0 +1,144 @@
+"""The frozen base of everything configurable: look-up by `kind`, TOML in and out."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from morula.errors import InputError
+
+
+class Spec(BaseModel):
+    """A frozen, complete configuration: unknown keys are errors. Write ``frozen=True`` on subclasses."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """Marks a numeric field that may change after training: ``Annotated[float, Tunable(0.2, 0.8)]``."""
+
+    low: float
+    high: float
+
+
+SpecType = TypeVar("SpecType", bound=Spec)
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """``name`` with the nearest known name and all of them, for an error message."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{name!r}.{hint} Known: {', '.join(sorted(known))}."
+
+
+def build(value: Any, known: Mapping[str, str], base: type[SpecType], what: str) -> SpecType:
+    """Build a `base` from a plan's table by its `kind`.
+
+    Args:
+        value: A `base` already, or a table with the key ``kind``.
+        known: ``kind`` to ``"module:Class"``, imported on demand.
+        base: The class that every kind must derive from.
+        what: The noun for messages, such as "representation".
+
+    Raises:
+        InputError: An unknown kind, key or value; the message names the nearest right one.
+    """
+    if isinstance(value, base):
+        return value
+    if not isinstance(value, Mapping):
+        msg = f"a {what} is a table with the key 'kind'; found {value!r}."
+        raise InputError(msg)
+    kind = value.get("kind", "")
+    target = kind if ":" in kind else known.get(kind)
+    if target is None:
+        msg = f"unknown {what} {nearest(kind, list(known))}"
+        raise InputError(msg)
+    module, name = target.split(":")
+    try:
+        cls = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        msg = f"{what} {kind!r} cannot be imported: {error}. Install the package that holds it."
+        raise InputError(msg) from error
+    return validate(cls, value)
+
+
+def validate(cls: type[SpecType], table: Any) -> SpecType:
+    """`cls` from a plain table, with errors that name the key and the remedy.
+
+    Raises:
+        InputError: A key is unknown, missing or has a bad value.
+    """
+    try:
+        return cls.model_validate(table)
+    except ValidationError as error:
+        msg = "; ".join(_explain(cls, item) for item in error.errors())
+        raise InputError(msg) from None
+
+
+def _explain(cls: type[Spec], item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"]) or cls.__name__
+    if item["type"] == "extra_forbidden":
+        owner = _owner(cls, item["loc"])
+        return f"unknown key {key!r}: {nearest(str(item['loc'][-1]), list(owner.model_fields))}"
+    return f"{key} = {item.get('input')!r}: {item['msg']}"
+
+
+def _owner(cls: type[Spec], location: tuple[Any, ...]) -> type[Spec]:
+    """The class whose table holds the last key of `location`."""
+    for part in location[:-1]:
+        field = cls.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type):
+            break
+        if not issubclass(field.annotation, Spec):
+            break
+        cls = field.annotation
+    return cls
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The table in a TOML file.
+
+    Raises:
+        InputError: The file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"{path} does not exist."
+        raise InputError(msg) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"{path} is not a TOML file: {error}. Mend or delete it."
+        raise InputError(msg) from error
+
+
+def dump_toml(table: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> str:
+    """`table` as TOML text; each key of `reasons` (dotted) is printed as a comment above its key."""
+    document = tomlkit.document()
+    _fill(document, table, "", reasons or {})
+    return tomlkit.dumps(document)
+
+
+def _fill(node: Any, table: Mapping[str, Any], prefix: str, reasons: Mapping[str, str]) -> None:
+    # TOML wants a table's plain keys before its sub-tables.
+    for key, value in sorted(table.items(), key=lambda item: isinstance(item[1], Mapping)):
+        if value is None:
+            continue
+        dotted = f"{prefix}{key}"
+        reason = reasons.get(dotted)
+        if isinstance(value, Mapping):
+            child = tomlkit.table()
+            if reason:
+                child.add(tomlkit.comment(reason))
+            _fill(child, value, f"{dotted}.", reasons)
+            node.add(key, child)
+            continue
+        if reason:
+            node.add(tomlkit.comment(reason))
+        node.add(key, value)
