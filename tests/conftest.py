@@ -1,0 +1,8 @@
+import numpy as np
+import pytest
+from synthetic import touching_balls
+
+
+@pytest.fixture(params=[2, 3], ids=["2d", "3d"])
+def labels(request: pytest.FixtureRequest) -> np.ndarray:
+    return touching_balls(request.param, shape=64 if request.param == 2 else 48)
