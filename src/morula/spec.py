@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from morula.errors import InputError
 
 
-class Spec(BaseModel):
+class Spec(BaseModel, frozen=True, extra="forbid"):
     """A frozen, complete configuration: unknown keys are errors. Write ``frozen=True`` on subclasses."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ class Normalization(Spec, frozen=True):
     kind: Literal["percentile", "zscore", "minmax"] = "percentile"
     """``percentile``: `low` to 0 and `high` to 1; ``zscore``: mean 0, deviation 1; ``minmax``: 0 to 1."""
 
-    low: float = Field(1.0, ge=0, lt=50)
+    low: float = Field(default=1.0, ge=0, lt=50)
     """Percentile that becomes 0."""
 
-    high: float = Field(99.8, gt=50, le=100)
+    high: float = Field(default=99.8, gt=50, le=100)
     """Percentile that becomes 1."""
 
 
@@ -30,7 +30,7 @@ class Scaling(Spec, frozen=True):
     kind: Literal["native", "spacing"] = "native"
     """``native``: `factor` times the input grid; ``spacing``: resampled to `spacing_um`."""
 
-    factor: float = Field(1.0, gt=0)
+    factor: float = Field(default=1.0, gt=0)
     """Working pixels per input pixel, for ``native``."""
 
     spacing_um: tuple[float, ...] | None = None
@@ -46,13 +46,13 @@ class Optimizer(Spec, frozen=True):
     kind: Literal["sgd", "adam", "adamw"] = "adamw"
     """``sgd`` has Nesterov momentum 0.99 as in nnU-Net."""
 
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate."""
 
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(default=1e-4, ge=0)
     """Decoupled for ``adamw``, L2 otherwise."""
 
-    momentum: float = Field(0.99, ge=0, lt=1)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
     """Nesterov momentum of ``sgd``."""
 
 
@@ -62,69 +62,69 @@ class Schedule(Spec, frozen=True):
     kind: Literal["poly", "step", "cosine", "one_cycle"] = "cosine"
     """Shape of the curve."""
 
-    warmup: float = Field(0.02, ge=0, lt=1)
+    warmup: float = Field(default=0.02, ge=0, lt=1)
     """Share of the steps with linearly rising rate (``one_cycle``: share of the rise)."""
 
-    power: float = Field(0.9, gt=0)
+    power: float = Field(default=0.9, gt=0)
     """Exponent of ``poly``."""
 
-    every: float = Field(0.2, gt=0, le=1)
+    every: float = Field(default=0.2, gt=0, le=1)
     """``step``: share of the steps between two drops."""
 
-    drop: float = Field(0.5, gt=0, lt=1)
+    drop: float = Field(default=0.5, gt=0, lt=1)
     """``step``: factor of one drop."""
 
 
 class Augmentation(Spec, frozen=True):
     """Probabilities and ranges of the random changes to a training patch."""
 
-    flip: float = Field(0.5, ge=0, le=1)
+    flip: float = Field(default=0.5, ge=0, le=1)
     """Probability of mirroring, per axis."""
 
-    rotate: float = Field(0.5, ge=0, le=1)
+    rotate: float = Field(default=0.5, ge=0, le=1)
     """Probability of a rotation by any angle in the plane of the last two axes."""
 
     zoom: tuple[float, float] = (0.5, 2.0)
     """Range of the zoom factor, drawn log-uniformly; (1, 1) switches it off."""
 
-    zoom_probability: float = Field(0.5, ge=0, le=1)
+    zoom_probability: float = Field(default=0.5, ge=0, le=1)
     """Probability of a zoom."""
 
-    elastic: float = Field(0.15, ge=0, le=1)
+    elastic: float = Field(default=0.15, ge=0, le=1)
     """Probability of an elastic deformation."""
 
-    intensity: float = Field(0.5, ge=0, le=1)
+    intensity: float = Field(default=0.5, ge=0, le=1)
     """Probability of a change of brightness and contrast."""
 
-    gamma: float = Field(0.3, ge=0, le=1)
+    gamma: float = Field(default=0.3, ge=0, le=1)
     """Probability of a gamma between 0.6 and 1.6."""
 
-    blur: float = Field(0.15, ge=0, le=1)
+    blur: float = Field(default=0.15, ge=0, le=1)
     """Probability of a Gaussian blur, sigma 0.5 to 1.5 px."""
 
-    noise: float = Field(0.2, ge=0, le=1)
+    noise: float = Field(default=0.2, ge=0, le=1)
     """Probability of Gaussian noise, deviation up to 0.1."""
 
-    invert: float = Field(0.0, ge=0, le=1)
+    invert: float = Field(default=0.0, ge=0, le=1)
     """Probability of an inversion, so that dark and bright objects share one network."""
 
-    shuffle: float = Field(0.0, ge=0, le=1)
+    shuffle: float = Field(default=0.0, ge=0, le=1)
     """Probability of a permutation of the channels."""
 
-    per_object: float = Field(0.1, ge=0, le=1)
+    per_object: float = Field(default=0.1, ge=0, le=1)
     """Probability that every object gets an intensity factor of its own."""
 
-    copy_paste: float = Field(0.0, ge=0, le=1)
+    copy_paste: float = Field(default=0.0, ge=0, le=1)
     """Probability that objects of another patch are pasted in."""
 
 
 class Training(Spec, frozen=True):
     """How long, on what and with what."""
 
-    steps: int = Field(4000, ge=1)
+    steps: int = Field(default=4000, ge=1)
     """Optimiser steps; a budget is turned into this number once."""
 
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     """Patches per step."""
 
     patch_size: tuple[int, ...] = Field(min_length=2, max_length=3)
@@ -134,25 +134,25 @@ class Training(Spec, frozen=True):
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
 
-    ema: float = Field(0.999, ge=0, lt=1)
+    ema: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the exponential moving average of the weights; 0 switches it off."""
 
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass (autocast)."""
 
-    gradient_clip: float = Field(12.0, gt=0)
+    gradient_clip: float = Field(default=12.0, gt=0)
     """Largest gradient norm."""
 
-    object_share: float = Field(0.8, ge=0, le=1)
+    object_share: float = Field(default=0.8, ge=0, le=1)
     """Share of patches that are centred on an object; the rest fall anywhere."""
 
-    validate_every: int = Field(500, ge=1)
+    validate_every: int = Field(default=500, ge=1)
     """Steps between two looks at the validation images."""
 
-    patience: int = Field(0, ge=0)
+    patience: int = Field(default=0, ge=0)
     """Looks without a better score before training stops early; 0 never stops."""
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Same seed, same weights."""
 
 
@@ -162,7 +162,7 @@ class Inference(Spec, frozen=True):
     tile_size: tuple[int, ...] = Field(min_length=2, max_length=3)
     """Tile in working pixels."""
 
-    overlap: float = Field(0.25, ge=0, lt=1)
+    overlap: float = Field(default=0.25, ge=0, lt=1)
     """Share of a tile that it has in common with its neighbour."""
 
     mirror: bool = True
