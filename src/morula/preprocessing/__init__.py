@@ -1,1 +1,1 @@
-"""Intensity and geometry, each with its inverse, and the cache of prepared arrays."""
+"""From a file's pixels to what the network sees: intensity, geometry, cached arrays."""

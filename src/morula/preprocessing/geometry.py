@@ -1,0 +1,148 @@
+"""Channels and grids: from the file's to those of the plan."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Num
+
+from morula.data.sample import Image
+from morula.errors import InputError
+from morula.planning.plan import Plan
+
+GREY = ("grey",)
+RGB = ("red", "green", "blue")
+
+Pixels = Num[np.ndarray, "_ *_"] | Bool[np.ndarray, "_ *_"]
+
+_CV2_DTYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
+
+
+def select_channels(image: Image, channels: tuple[str, ...]) -> Pixels:
+    """The plan's channels of an image, as a view where that is possible (nothing is copied).
+
+    Channels are picked by name. A grey image fills all of an RGB plan; an RGB image whose three
+    channels are equal is a grey one; any single channel serves a plan of one channel. Nothing else
+    is guessed: luminance, for one, is not.
+
+    Returns:
+        ``(len(channels), *spatial)`` in the file's dtype.
+
+    Raises:
+        InputError: The image lacks a channel that the plan needs.
+    """
+    names = image.channels
+    if names == channels:
+        return image.pixels
+    if len(set(names)) == len(names) and set(channels) <= set(names):
+        return image.pixels[[names.index(name) for name in channels]]
+    if len(names) == 1 and (len(channels) == 1 or channels == RGB):
+        return np.broadcast_to(image.pixels, (len(channels), *image.pixels.shape[1:]))
+    if len(channels) == 1 and names[:3] == RGB and _equal_colours(image.pixels):
+        return image.pixels[:1]
+    msg = (
+        f"the image has the channels {', '.join(names)}; the model needs {', '.join(channels)}. "
+        "Name the image's channels in its order (--channels), or choose a model trained on such images."
+    )
+    raise InputError(msg)
+
+
+def _equal_colours(pixels: Pixels) -> bool:
+    return np.array_equal(pixels[0], pixels[1]) and np.array_equal(pixels[0], pixels[2])
+
+
+def working_shape(
+    image_shape: tuple[int, ...],
+    plan: Plan,
+    spacing_um: tuple[float, ...] | None = None,
+    diameter_px: float | None = None,
+) -> tuple[int, ...]:
+    """Shape of an image on the plan's working grid.
+
+    Args:
+        image_shape: ``(*spatial)`` of the image, in its own pixels.
+        plan: Says what the network was trained on.
+        spacing_um: Pixel size of the image, per axis.
+        diameter_px: Object diameter in the image's pixels; when given it decides the scale, and the
+            spacing only the proportions between the axes.
+
+    Raises:
+        InputError: The dimensions disagree, or the plan works at a physical pixel size and neither
+            the image's pixel size nor a diameter is known.
+    """
+    if len(image_shape) != plan.ndim:
+        msg = (
+            f"the image has {len(image_shape)} spatial axes (shape {image_shape}); the model needs {plan.ndim}. "
+            "Name the axes (--axes), or choose another model."
+        )
+        raise InputError(msg)
+    zoom = _zoom(plan, spacing_um, known_diameter=diameter_px is not None)
+    if diameter_px is not None:
+        if not diameter_px > 0:
+            msg = f"the object diameter is {diameter_px} px; it must be positive."
+            raise InputError(msg)
+        # A diameter comes from a volume in pixels, so the geometric mean of the zooms scales it.
+        zoom = zoom / np.prod(zoom) ** (1 / plan.ndim) * plan.scaling.diameter_px / diameter_px
+    return tuple(max(1, round(float(size * z))) for size, z in zip(image_shape, zoom, strict=True))
+
+
+def _zoom(plan: Plan, spacing_um: tuple[float, ...] | None, *, known_diameter: bool) -> np.ndarray:
+    """Working pixels per image pixel, per axis."""
+    scaling = plan.scaling
+    if scaling.kind == "native":
+        return np.full(plan.ndim, scaling.factor)
+    if scaling.spacing_um is None:
+        msg = "scaling.kind = 'spacing' needs scaling.spacing_um, the working pixel size in micrometres."
+        raise InputError(msg)
+    if spacing_um is not None:
+        if len(spacing_um) != plan.ndim:
+            msg = f"pixel size {spacing_um} um; expected {plan.ndim} numbers, one per axis."
+            raise InputError(msg)
+        return np.array(spacing_um) / np.array(scaling.spacing_um)
+    if known_diameter:
+        return np.ones(plan.ndim)
+    msg = (
+        f"the pixel size of the image is unknown and the model works at {scaling.spacing_um} um. "
+        "Give the pixel size (--pixel-size) or the object diameter (--diameter)."
+    )
+    raise InputError(msg)
+
+
+def resample(pixels: Pixels, shape: Sequence[int]) -> Pixels:
+    """Resample every channel: area averages where an axis shrinks, linear interpolation where it grows.
+
+    Pixel centres are aligned: the outer edges of image and result coincide.
+
+    Args:
+        pixels: ``(C, *spatial)``.
+        shape: New spatial shape.
+
+    Returns:
+        ``(C, *shape)``; uint8, uint16, int16, float32 and float64 keep their dtype, others become float32.
+    """
+    new = tuple(int(size) for size in shape)
+    if pixels.shape[1:] == new:
+        return pixels
+    if pixels.dtype not in _CV2_DTYPES:
+        pixels = pixels.astype(np.float32)
+    out = pixels
+    for axis in range(len(new)):
+        out = _resample_axis(out, axis + 1, new[axis])
+    return np.ascontiguousarray(out)
+
+
+def _resample_axis(pixels: Pixels, axis: int, size: int) -> Pixels:
+    old = pixels.shape[axis]
+    if size == old:
+        return pixels
+    # One axis at a time: OpenCV averages areas only where no axis of the call grows.
+    how = cv2.INTER_AREA if size < old else cv2.INTER_LINEAR
+    outer = int(np.prod(pixels.shape[:axis]))
+    inner = int(np.prod(pixels.shape[axis + 1 :]))
+    source = np.ascontiguousarray(pixels).reshape(outer, old, inner)
+    out = np.empty((outer, size, inner), pixels.dtype)
+    for index in range(outer if inner > 1 else 0):
+        out[index] = cv2.resize(source[index], (inner, size), interpolation=how)
+    if inner == 1:  # the last axis: all rows in one call
+        out[..., 0] = cv2.resize(source[..., 0], (size, outer), interpolation=how)
+    return out.reshape(*pixels.shape[:axis], size, *pixels.shape[axis + 1 :])
