@@ -1,0 +1,123 @@
+"""Batches: which patch comes at which step, cut, changed, encoded and stacked.
+
+Every patch is drawn from ``(seed, step, index)`` alone, so a run that is killed and continued sees the
+same patches as one that is not.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from morula.planning.plan import Plan
+from morula.preprocessing.prepare import Prepared
+from morula.training.augment import change_intensity, cut, draw_view, paste_objects
+from morula.types import Labels, Map, Maps, Tensors
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step trains on."""
+
+    image: Tensor
+    """Float32 ``(batch, C, *patch)``."""
+
+    targets: Tensors
+    """As the representation encodes them, float32 ``(batch, channel, *patch / stride)`` per name."""
+
+    annotated: Tensor
+    """Float32 ``(batch, 1, *patch)``: 0 where the labels say nothing."""
+
+
+class Patches:
+    """Random training patches of prepared images, balanced over modalities and object presence."""
+
+    def __init__(self, plan: Plan, samples: Sequence[Prepared]) -> None:
+        self.plan, self.samples = plan, tuple(samples)
+        modalities = sorted({sample.modality for sample in samples})
+        self._by_modality = [[s for s in samples if s.modality == name] for name in modalities]
+        # The square root lies between "as in the data" and "all modalities alike": rare ones are seen
+        # often enough, and the few images of a tiny one are not learnt by heart.
+        weights = np.sqrt([len(group) for group in self._by_modality])
+        self._weights = weights / weights.sum()
+        self._centroids: dict[str, np.ndarray] = {}
+        steps = [head.stride for head in plan.representation.heads(plan.ndim)]
+        coarse = max([1, *steps])
+        self._halo = tuple(-(-halo // coarse) * coarse for halo in plan.halo_px)
+
+    def draw(self, step: int, index: int) -> tuple[Map, Maps, Labels]:
+        """Image ``(C, *patch)``, targets and labels of patch `index` of step `step`."""
+        training = self.plan.training
+        rng = np.random.default_rng((training.seed, step, index))
+        image, labels = self._view(rng)
+        if rng.random() < training.augmentation.copy_paste:
+            image, labels = paste_objects(image, labels, self._view(rng), rng)
+        image = change_intensity(image, labels, training.augmentation, rng)
+        targets = self.plan.representation.encode(labels, self.plan.working_spacing)
+        maps = {key: self._trim(value) for key, value in targets.items()}
+        return self._trim(image), maps, self._trim(labels[None])[0]
+
+    def _view(self, rng: np.random.Generator) -> tuple[Map, Labels]:
+        group = self._by_modality[rng.choice(len(self._weights), p=self._weights)]
+        sample = group[rng.integers(len(group))]
+        image, labels = sample.load()
+        view = draw_view(self._centre(sample, labels, rng), self.plan.training.augmentation, rng)
+        shape = tuple(p + 2 * h for p, h in zip(self.plan.training.patch_size, self._halo, strict=True))
+        return cut(image, labels, view, shape)
+
+    def _centre(self, sample: Prepared, labels: Labels, rng: np.random.Generator) -> tuple[float, ...]:
+        if sample.id not in self._centroids:
+            self._centroids[sample.id] = _centroids(labels)
+        objects = self._centroids[sample.id]
+        if len(objects) and rng.random() < self.plan.training.object_share:
+            # Anywhere in the patch, not always in its middle.
+            reach = np.array(self.plan.training.patch_size) / 4
+            centre = objects[rng.integers(len(objects))] + rng.uniform(-reach, reach)
+        else:
+            centre = rng.uniform(0, np.array(labels.shape) - 1)
+        return tuple(float(c) for c in np.clip(centre, 0, np.array(labels.shape) - 1))
+
+    def _trim(self, array: np.ndarray) -> np.ndarray:
+        """Take the halo off ``(C, *grid)``; the grid's stride follows from its size."""
+        slices = [slice(None)]
+        for size, patch, halo in zip(array.shape[1:], self.plan.training.patch_size, self._halo, strict=True):
+            margin = halo // round((patch + 2 * halo) / size)
+            slices.append(slice(margin, size - margin))
+        return array[tuple(slices)]
+
+    def batch(self, step: int) -> Batch:
+        """All patches of one step."""
+        drawn = [self.draw(step, index) for index in range(self.plan.training.batch_size)]
+        images, targets, labels = zip(*drawn, strict=True)
+        return Batch(
+            image=torch.from_numpy(np.stack(images)),
+            targets={key: torch.from_numpy(np.stack([t[key] for t in targets])) for key in targets[0]},
+            annotated=torch.from_numpy((np.stack(labels) != -1).astype(np.float32))[:, None],
+        )
+
+
+def _centroids(labels: Labels) -> np.ndarray:
+    """Centre of mass of every object, float64 ``(n, ndim)``, in pixels."""
+    positions = np.nonzero(labels > 0)
+    ids = labels[positions]
+    counts = np.bincount(ids)
+    present = counts > 0
+    sums = [np.bincount(ids, weights=axis)[present] for axis in positions]
+    return np.stack(sums, axis=1) / counts[present, None]
+
+
+def stream(patches: Patches, start: int, stop: int, ahead: int = 4) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop`, made by one thread while the network trains."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: list[Future[Batch]] = []
+        try:
+            for step in range(start, stop):
+                last = min(step + ahead, stop)
+                waiting += [pool.submit(patches.batch, s) for s in range(step + len(waiting), last)]
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
