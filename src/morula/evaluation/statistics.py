@@ -1,0 +1,185 @@
+"""How sure a score is: bootstrap intervals and paired tests over images.
+
+Every score of a data set is a ratio of two sums over its images (a mean has ones below the line), so
+one vectorised routine serves them all.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from morula.errors import InputError
+
+EXACT_LIMIT = 13
+"""Up to this many images that differ every one of the 2^n sign patterns is tried."""
+
+CELLS_AT_ONCE = 4_000_000
+"""Random numbers held in memory at a time."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score with its confidence interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Whether one prediction beats another on the same images."""
+
+    difference: float
+    """First minus second."""
+
+    low: float
+    """Lower end of the bootstrap interval of the difference."""
+
+    high: float
+    """Upper end."""
+
+    p_value: float
+    """Two-sided; small when the sign of the images' differences could hardly be chance."""
+
+    n_images: int
+    """Images compared."""
+
+
+def bootstrap_interval(
+    numerator: np.ndarray,
+    denominator: np.ndarray | None = None,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap over images of ``sum(numerator) / sum(denominator)`` (Efron 1979).
+
+    Args:
+        numerator: One number per image ``(images,)``; the values themselves for a mean.
+        denominator: One number per image; ones (a mean) when None.
+        level: Share of resamples that the interval holds.
+        resamples: Number of resamples.
+        seed: Same seed, same interval.
+
+    Raises:
+        InputError: No images, or the two differ in length.
+    """
+    below = np.ones(len(numerator)) if denominator is None else denominator
+    if len(numerator) == 0 or len(numerator) != len(below):
+        msg = f"a bootstrap needs one pair of numbers per image; found {len(numerator)} and {len(below)}."
+        raise InputError(msg)
+    return bootstrap_intervals(
+        numerator[:, None], below[:, None], level=level, resamples=resamples, seed=seed
+    )[0]
+
+
+def bootstrap_intervals(
+    numerators: np.ndarray,
+    denominators: np.ndarray,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> list[Interval]:
+    """`bootstrap_interval` for many scores of the same images at once: ``(images, scores)`` each."""
+    values = _ratio(numerators.sum(0), denominators.sum(0))
+    spread = _resampled(numerators, denominators, resamples, seed)
+    tail = 50 * (1 - level)
+    intervals = []
+    for value, column in zip(values, spread.T, strict=True):
+        known = column[np.isfinite(column)]
+        low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (np.nan, np.nan)
+        intervals.append(Interval(float(value), float(low), float(high)))
+    return intervals
+
+
+def paired_test(
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    *,
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> PairedTest:
+    """Sign-flip permutation test between two predictions of the same images.
+
+    Under the hypothesis that both are equally good, their results on an image could be swapped. For a
+    mean the swap flips the sign of the image's difference; for a pooled score it swaps its counts. The
+    p-value is the share of swaps with a difference at least as large (Good 2005, section 3.3): exact up to
+    `EXACT_LIMIT` images that differ, otherwise estimated with the observed one counted in.
+
+    Args:
+        first: Numerator and denominator per image, ``(images,)`` each.
+        second: The same for the other prediction, image by image.
+        level: Share of bootstrap resamples that the interval of the difference holds.
+        resamples: Number of random swaps, and of bootstrap resamples.
+        seed: Same seed, same result.
+
+    Raises:
+        InputError: The four arrays differ in length, or are empty.
+    """
+    lengths = {len(part) for part in (*first, *second)}
+    if len(lengths) != 1 or lengths == {0}:
+        msg = f"a paired test needs the same images on both sides; found lengths {sorted(lengths)}."
+        raise InputError(msg)
+    observed = float(_ratio(first[0].sum(), first[1].sum()) - _ratio(second[0].sum(), second[1].sum()))
+    spread = _resampled(
+        np.stack([first[0], second[0]], 1), np.stack([first[1], second[1]], 1), resamples, seed
+    )
+    differences = spread[:, 0] - spread[:, 1]
+    known = differences[np.isfinite(differences)]
+    tail = 50 * (1 - level)
+    low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (np.nan, np.nan)
+    p_value = _swap_p_value(first, second, observed, resamples, seed)
+    return PairedTest(observed, float(low), float(high), p_value, len(first[0]))
+
+
+def _swap_p_value(
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    observed: float,
+    resamples: int,
+    seed: int,
+) -> float:
+    top, bottom = first[0] - second[0], first[1] - second[1]
+    differs = np.flatnonzero((top != 0) | (bottom != 0))
+    exact = len(differs) <= EXACT_LIMIT
+    rows = 2 ** len(differs) if exact else resamples
+    rng = np.random.default_rng(seed)
+    at_least = 0
+    for start, size in _chunks(rows, len(differs)):
+        if exact:
+            swaps = ((np.arange(start, start + size)[:, None] >> np.arange(len(differs))) & 1).astype(float)
+        else:
+            swaps = rng.integers(0, 2, (size, len(differs))).astype(float)
+        moved_top, moved_bottom = swaps @ top[differs], swaps @ bottom[differs]
+        swapped = _ratio(first[0].sum() - moved_top, first[1].sum() - moved_bottom)
+        swapped -= _ratio(second[0].sum() + moved_top, second[1].sum() + moved_bottom)
+        # Rounding must not turn an equal difference into a smaller one.
+        at_least += int((np.abs(swapped) >= abs(observed) - 1e-12).sum())
+    return at_least / rows if exact else (at_least + 1) / (rows + 1)
+
+
+def _resampled(numerators: np.ndarray, denominators: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Ratios of the resampled sums, ``(resamples, scores)``."""
+    n_images = len(numerators)
+    rng = np.random.default_rng(seed)
+    parts = []
+    for _, size in _chunks(resamples, n_images):
+        weights = rng.multinomial(n_images, np.full(n_images, 1 / n_images), size).astype(float)
+        parts.append(_ratio(weights @ numerators, weights @ denominators))
+    return np.concatenate(parts)
+
+
+def _chunks(rows: int, columns: int) -> list[tuple[int, int]]:
+    """(start, size) of slices of `rows` that keep ``size * columns`` within `CELLS_AT_ONCE`."""
+    step = max(1, CELLS_AT_ONCE // max(1, columns))
+    return [(start, min(step, rows - start)) for start in range(0, rows, step)]
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Quotient with NaN where nothing lies below the line."""
+    empty = np.asarray(bottom) == 0
+    return np.where(empty, np.nan, np.asarray(top) / np.where(empty, 1, bottom))
