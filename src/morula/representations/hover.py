@@ -1,0 +1,63 @@
+"""Foreground plus offsets to the centroid: the maps of HoVer-Net, in 2D and 3D.
+
+Graham et al. 2019, "HoVer-Net: simultaneous segmentation and classification of nuclei in multi-tissue
+histology images", https://arxiv.org/abs/1812.06499; system D uses it without classification.
+"""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from morula.representations.base import Head, Representation, Tensor
+from morula.spec import Tunable
+from morula.targets.distances import axis_directions, centroid_offsets
+from morula.types import Labels, Maps, Spacing, Tensors
+
+
+class HoVer(Representation, frozen=True):
+    """Foreground probability and one centroid offset per spatial axis."""
+
+    kind: Literal["hover"] = "hover"
+
+    offset_weight: float = Field(1.0, gt=0)
+    """Weight of the squared error of the offsets; the foreground terms weigh 1."""
+
+    gradient_weight: float = Field(1.0, ge=0)
+    """Weight of the squared error of the offsets' gradients inside nuclei; 0 leaves it out."""
+
+    mask_threshold: Annotated[float, Field(gt=0, lt=1), Tunable(0.2, 0.8)] = 0.5
+    """Foreground probability above which a pixel belongs to some nucleus."""
+
+    def heads(self, ndim: int) -> tuple[Head, ...]:
+        """A foreground head, and an offset head with one channel per axis."""
+        return (
+            Head("foreground", 1, "sigmoid"),
+            Head("offsets", ndim, "identity", directions=axis_directions(ndim)),
+        )
+
+    def encode(self, labels: Labels, spacing: Spacing) -> Maps:
+        """Foreground mask and centroid offsets."""
+        foreground = (labels > 0)[None].astype(np.float32)
+        return {"foreground": foreground, "offsets": centroid_offsets(labels)}
+
+    def loss(self, logits: Tensors, targets: Tensors, annotated: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy and Dice on the foreground; squared errors of offsets and of their gradients."""
+        from morula.losses.entropy import binary_cross_entropy
+        from morula.losses.overlap import soft_dice
+        from morula.losses.regression import gradient_l2, l2
+
+        logit, target = logits["foreground"], targets["foreground"]
+        terms = {
+            "foreground/cross_entropy": binary_cross_entropy(logit, target, annotated),
+            "foreground/dice": soft_dice(logit.float().sigmoid(), target, annotated),
+            "offsets": self.offset_weight * l2(logits["offsets"], targets["offsets"], annotated),
+        }
+        if self.gradient_weight > 0:
+            slopes = gradient_l2(logits["offsets"], targets["offsets"], annotated, target)
+            terms["offsets/gradient"] = self.gradient_weight * slopes
+        return terms
+
+    def decode(self, maps: Maps, spacing: Spacing) -> Labels:
+        """Offsets jump from 1 to -1 between neighbours: split there."""
+        raise NotImplementedError
