@@ -1,9 +1,10 @@
 """Boundaries inside instances, borders between touching ones, and shrunk instances."""
 
 import numpy as np
+from numba import njit
 
 from morula.errors import InputError
-from morula.targets.distances import inner_distance, largest_per_label, sequential, two_nearest_distances
+from morula.targets.distances import inner_distance, largest_per_label, sequential
 from morula.types import Labels, Mask, Spacing
 
 
@@ -49,8 +50,13 @@ def touching_borders(labels: Labels, reach: int = 2, spacing: Spacing | None = N
         >>> touching_borders(np.array([[1, 1, 1, 2, 2, 2]], np.int32), reach=1).astype(int)
         array([[0, 0, 1, 1, 0, 0]])
     """
-    scaled = _checked(labels, reach, spacing)
-    return np.isfinite(two_nearest_distances(labels, reach, scaled)[1])
+    ball = _ball(reach, _checked(labels, reach, spacing))
+    margin = np.abs(ball).max(0)
+    # A margin of background lets whole shifted images be compared without asking where the image ends.
+    padded = np.pad(np.maximum(labels, 0), [(int(m), int(m)) for m in margin]).view(np.uint32)
+    strides = np.cumprod([1, *padded.shape[:0:-1]])[::-1]
+    found = _see_two(padded.ravel(), (ball @ strides).tolist(), int(margin @ strides)).reshape(padded.shape)
+    return found[tuple(slice(m, m + n) for m, n in zip(margin, labels.shape, strict=True))].copy()
 
 
 def shrink(labels: Labels, width: float, spacing: Spacing | None = None) -> Labels:
@@ -75,8 +81,8 @@ def shrink(labels: Labels, width: float, spacing: Spacing | None = None) -> Labe
     """
     ids = sequential(labels)
     distance = inner_distance(ids, _checked(labels, width, spacing))
-    taken = np.minimum(0.5 * largest_per_label(ids, distance), np.float32(width * (1 + 1e-6)))
-    return np.where((ids > 0) & (distance > taken[ids]), labels, np.int32(0))
+    taken = np.minimum(0.5 * largest_per_label(ids, distance), width * (1 + 1e-6))
+    return _deeper(labels.ravel(), ids.ravel(), distance.ravel(), taken).reshape(labels.shape)
 
 
 def _checked(labels: Labels, width: float, spacing: Spacing | None) -> Spacing:
@@ -86,3 +92,38 @@ def _checked(labels: Labels, width: float, spacing: Spacing | None) -> Spacing:
         raise InputError(msg)
     spacing = spacing or (1.0,) * labels.ndim
     return tuple(step / min(spacing) for step in spacing)
+
+
+def _ball(radius: float, spacing: Spacing) -> np.ndarray:
+    """Offsets ``(n, ndim)`` of all pixels within `radius`, itself included, nearest first."""
+    reach = [int(radius / step) for step in spacing]
+    axes = np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij")
+    offsets = np.stack(axes, -1).reshape(-1, len(spacing))
+    squares = np.sum((offsets * np.array(spacing)) ** 2, 1)
+    within = squares <= radius**2 * (1 + 1e-6)
+    return offsets[within][np.argsort(squares[within], kind="stable")]
+
+
+def _see_two(padded: np.ndarray, ball: list[int], margin: int) -> np.ndarray:
+    """Where the highest and the lowest id within the ball differ; plain shifts run at memory speed."""
+    inner = padded.size - 2 * margin
+    # Background must be the lowest of the ids for one search and the highest for the other: 0 - 1 wraps.
+    below = padded - np.uint32(1)
+    highest = padded[margin : margin + inner].copy()
+    lowest = below[margin : margin + inner].copy()
+    for shift in ball:
+        start = margin + shift
+        np.maximum(highest, padded[start : start + inner], out=highest)
+        np.minimum(lowest, below[start : start + inner], out=lowest)
+    seen = np.zeros(padded.size, np.bool_)
+    seen[margin : margin + inner] = (highest > 0) & (highest - np.uint32(1) != lowest)
+    return seen
+
+
+@njit(cache=True, nogil=True)
+def _deeper(labels, ids, distance, taken):
+    kept = np.zeros_like(labels)
+    for i in range(labels.size):
+        if ids[i] > 0 and distance[i] > taken[ids[i]]:
+            kept[i] = labels[i]
+    return kept
