@@ -1,0 +1,188 @@
+"""A data set on disk, and the images of a prediction."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from morula.data.formats import IMAGE_SUFFIXES, is_image_name, read_image, read_labels, stem_of
+from morula.data.sample import Image, Sample
+from morula.errors import InputError
+from morula.types import Labels, Spacing
+
+IMAGE_FOLDERS = ("images", "imgs", "image", "img")
+"""Names of a folder of images."""
+
+LABEL_FOLDERS = ("labels", "masks", "label", "mask")
+"""Names of a folder of labels."""
+
+GROUP_COLUMNS = ("group", "patient", "field")
+"""Index columns that say which samples belong together; the first one present counts."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples in one folder, with what the user says about all of them; nothing is read until asked for."""
+
+    root: Path
+    """The folder."""
+
+    samples: tuple[Sample, ...]
+    """Sorted by id, labelled and unlabelled."""
+
+    axes: str | None = None
+    """Axes of every image's array, in place of what the files say."""
+
+    channels: tuple[str, ...] | None = None
+    """Channel names of every image, in place of what the files say."""
+
+    spacing_um: Spacing | None = None
+    """Pixel size of every image, in place of what the files say."""
+
+    ignore_label: int | None = None
+    """The stored label value that means "not annotated"."""
+
+    @property
+    def labelled(self) -> tuple[Sample, ...]:
+        """The samples with labels."""
+        return tuple(sample for sample in self.samples if sample.labels)
+
+    @property
+    def unlabelled(self) -> tuple[Sample, ...]:
+        """The samples without labels."""
+        return tuple(sample for sample in self.samples if not sample.labels)
+
+    def image(self, sample: Sample) -> Image:
+        """Read the image of `sample`.
+
+        Raises:
+            InputError: See `morula.data.formats.read_image`.
+        """
+        return read_image(sample.image, axes=self.axes, channels=self.channels, spacing_um=self.spacing_um)
+
+    def labels(self, sample: Sample) -> Labels:
+        """Read the labels ``(*spatial)`` of `sample`; pixels that are not annotated are -1.
+
+        Raises:
+            InputError: `sample` has no labels; or see `morula.data.formats.read_labels`.
+        """
+        if not sample.labels:
+            msg = f"{sample.id} has no labels."
+            raise InputError(msg)
+        axes = self.axes.upper().replace("C", "").replace("S", "") if self.axes else None
+        return read_labels(sample.labels, axes=axes, ignore_label=self.ignore_label)
+
+    def select(self, where: Mapping[str, set[str]]) -> "Dataset":
+        """The samples whose index columns have one of the given values.
+
+        Args:
+            where: Column to accepted values, all as text: ``{"modality": {"fluorescence"}, "fold": {"1", "2"}}``.
+                ``id``, ``fold`` and ``group`` are columns too.
+
+        Raises:
+            InputError: A column that no sample has.
+        """
+        known = {"id", "fold", "group"}.union(*(sample.attributes for sample in self.samples))
+        for column in where:
+            if column not in known:
+                msg = f"the index has no column {column!r}. Known: {', '.join(sorted(known))}."
+                raise InputError(msg)
+        kept = tuple(
+            sample
+            for sample in self.samples
+            if all(_column(sample, column) in values for column, values in where.items())
+        )
+        return replace(self, samples=kept)
+
+
+def _column(sample: Sample, column: str) -> str:
+    own = {"id": sample.id, "group": sample.group, "fold": "" if sample.fold is None else str(sample.fold)}
+    return own[column] if column in own else sample.attributes.get(column, "")
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Image files at any depth below `folder`, sorted; hidden ones are passed over.
+
+    A ``.zarr`` folder is one image.
+    """
+    found: list[Path] = []
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        msg = f"{folder} cannot be read: {error.strerror or error}. Give an existing folder."
+        raise InputError(msg) from error
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        zarr = entry.name.lower().endswith(".zarr")
+        if entry.is_dir() and not zarr:
+            found += images_below(entry)
+        elif is_image_name(entry) and entry.is_dir() == zarr:
+            found.append(entry)
+    return found
+
+
+def id_of(path: Path, folder: Path) -> str:
+    """The path below `folder` without its suffix, with ``/``."""
+    return (path.relative_to(folder).parent / stem_of(path)).as_posix()
+
+
+def find_images(paths: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Images to predict.
+
+    In a folder that is a data set (``images`` beside ``labels``) only the images count, and results of an
+    earlier prediction (a folder with ``run.json``) are passed over.
+
+    Args:
+        paths: Files and folders; folders are searched at any depth.
+
+    Returns:
+        ``(stem with its subfolder, path)``, sorted by stem. Where two roots hold the same stem, the root's name
+        is put before it.
+
+    Raises:
+        InputError: A path does not exist, no image is found, or two files would have the same stem.
+    """
+    found: list[tuple[str, str, Path]] = []
+    for path in paths:
+        if not path.exists():
+            msg = f"{path} does not exist. Give image files or folders of images."
+            raise InputError(msg)
+        if path.is_dir() and not path.name.lower().endswith(".zarr"):
+            files = [file for file in images_below(path) if not _passed_over(file, path)]
+            found += [(id_of(file, path), path.resolve().name, file) for file in files]
+        else:
+            found.append((stem_of(path), path.resolve().parent.name, path))
+    if not found:
+        msg = (
+            f"no images in {', '.join(map(str, paths))}. Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+        raise InputError(msg)
+    counts = Counter(stem for stem, _, _ in found)
+    named = [(stem if counts[stem] == 1 else f"{root}/{stem}", path) for stem, root, path in found]
+    refuse_twins(named)
+    return sorted(named)
+
+
+def refuse_twins(named: Iterable[tuple[str, Path]]) -> None:
+    """Refuse two files of one id.
+
+    Raises:
+        InputError: Names both files.
+    """
+    seen: dict[str, Path] = {}
+    for stem, path in named:
+        if stem in seen and seen[stem].resolve() != path.resolve():
+            msg = f"{seen[stem]} and {path} have the same name {stem!r}. Rename or remove one of them."
+            raise InputError(msg)
+        seen[stem] = path
+
+
+def _passed_over(file: Path, root: Path) -> bool:
+    for folder in file.relative_to(root).parents:
+        whole = root / folder
+        if folder.name in LABEL_FOLDERS and any((whole.parent / name).is_dir() for name in IMAGE_FOLDERS):
+            return True
+        if folder.name and (whole / "run.json").exists():
+            return True
+    return False

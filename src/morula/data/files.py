@@ -1,0 +1,82 @@
+"""Writing so that nothing is ever half-written, and reading bytes with errors that a user can mend."""
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from morula.errors import InputError
+
+_REMEDIES = {
+    errno.ENOSPC: "The disk is full: free some space or write elsewhere",
+    errno.EDQUOT: "Your disk quota is used up: free some space or write elsewhere",
+    errno.EROFS: "The file system is read-only: write elsewhere",
+    errno.EACCES: "You have no permission to write there: write elsewhere",
+    errno.EPERM: "You have no permission to write there: write elsewhere",
+    errno.ENOTDIR: "A part of this path is a file, not a folder: write elsewhere",
+    errno.EEXIST: "A file of this name stands where a folder is needed: write elsewhere",
+    errno.ENAMETOOLONG: "The name is too long: choose a shorter one",
+}
+
+
+@contextmanager
+def write_atomic(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, of the same suffix, renamed to `path` when the block ends without an error.
+
+    Missing folders are made. Whatever happens, `path` holds either its old content or the new one in full, and
+    no temporary file stays behind (save when the process is killed: such a file is hidden and ends in ``.part``
+    before its suffix).
+
+    Raises:
+        InputError: The disk is full, read-only or not permitted; the message says which.
+    """
+    suffix = "".join(path.suffixes[-2:])
+    part = path.with_name(f".{uuid.uuid4().hex}.part{suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        _flush(part)
+        part.replace(path)
+    except OSError as error:
+        raise _writing(path, error) from error
+    finally:
+        # The first error is the one to tell.
+        try:
+            part.unlink(missing_ok=True)
+        except OSError:
+            pass
+
+
+def _flush(part: Path) -> None:
+    # A full quota on a network disk shows only when the bytes have to arrive.
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _writing(path: Path, error: OSError) -> InputError:
+    remedy = _REMEDIES.get(error.errno or 0, "Choose another output folder")
+    return InputError(
+        f"{path} cannot be written: {error.strerror or error}. {remedy}; nothing was left half-written."
+    )
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        InputError: It is missing, a folder, unreadable or empty.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        msg = f"{path} does not exist."
+        raise InputError(msg) from None
+    except OSError as error:
+        msg = f"{path} cannot be read: {error.strerror or error}. Check its permissions and copy it again."
+        raise InputError(msg) from error
+    if not content:
+        msg = f"{path} is empty (0 bytes). Copy or export it again."
+        raise InputError(msg)
+    return content

@@ -1,0 +1,206 @@
+"""Images and labels from files of any known format, and labels back into files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from morula.data.axes import Raw, arrange_image, arrange_labels, show
+from morula.data.files import read_bytes, write_atomic
+from morula.data.raster import read_raster
+from morula.data.sample import Image
+from morula.data.tiff import read_tiff, write_tiff
+from morula.errors import InputError
+from morula.types import Labels, Spacing
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "is_image_name",
+    "read_image",
+    "read_labels",
+    "stem_of",
+    "write_atomic",
+    "write_labels",
+]
+
+IMAGE_SUFFIXES = (
+    ".ome.tiff",
+    ".ome.tif",
+    ".tiff",
+    ".tif",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".npy",
+    ".npz",
+    ".nii.gz",
+    ".nii",
+    ".ome.zarr",
+    ".zarr",
+)
+"""Suffixes of images that can be read, the longest first; ``.zarr`` is a folder."""
+
+_TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+
+def is_image_name(path: Path) -> bool:
+    """Whether the name ends in one of `IMAGE_SUFFIXES` and is not hidden."""
+    return path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+
+
+def stem_of(path: Path) -> str:
+    """The file's name without its image suffix: ``a.ome.tif`` and ``a.nii.gz`` are ``a``.
+
+    >>> stem_of(Path("cells/a.nii.gz"))
+    'a'
+    """
+    lower = path.name.lower()
+    suffix = next((suffix for suffix in IMAGE_SUFFIXES if lower.endswith(suffix)), path.suffix)
+    return path.name[: len(path.name) - len(suffix)]
+
+
+def read_image(
+    path: Path | tuple[Path, ...],
+    *,
+    axes: str | None = None,
+    channels: tuple[str, ...] | None = None,
+    spacing_um: Spacing | None = None,
+) -> Image:
+    """Read one image; what is given by option goes before what the file says.
+
+    Args:
+        path: The file, or one file per channel (each with a single channel and the same shape).
+        axes: One letter of ``C Z Y X`` (``S``: RGB samples) per axis of the stored array, in its order.
+        channels: One name per channel.
+        spacing_um: Micrometres per pixel, one number or one per spatial axis in the order ``z y x``.
+
+    Returns:
+        Pixels ``(C, *spatial)`` in the file's own dtype (booleans as uint8). An opaque alpha channel is dropped.
+
+    Raises:
+        InputError: The file is missing, damaged or of an unknown format, or its axes are ambiguous.
+    """
+    if isinstance(path, Path):
+        return arrange_image(_read(path), str(path), axes, channels, spacing_um)
+    if len(path) == 1:
+        return read_image(path[0], axes=axes, channels=channels, spacing_um=spacing_um)
+    parts = [read_image(part, axes=axes, spacing_um=spacing_um) for part in path]
+    for part, file in zip(parts, path, strict=True):
+        if part.pixels.shape[0] != 1 or part.pixels.shape != parts[0].pixels.shape:
+            msg = (
+                f"{file} has shape {part.pixels.shape}, {path[0]} has {parts[0].pixels.shape}; expected one channel"
+                " a file and equal shapes. Export the channels again."
+            )
+            raise InputError(msg)
+    joined = Raw(np.concatenate([part.pixels for part in parts]), "CZYX" if parts[0].ndim == 3 else "CYX")
+    known = spacing_um or parts[0].spacing_um
+    return arrange_image(joined, show(path), joined.axes, channels, known)
+
+
+def read_labels(
+    path: Path | tuple[Path, ...], *, axes: str | None = None, ignore_label: int | None = None
+) -> Labels:
+    """Read instance ids, with the ids of the file.
+
+    Args:
+        path: The label file, or one mask file per object (non-zero is inside; ids are 1, 2, ... in the order
+            given, a later object lies over an earlier one).
+        axes: One letter of ``Z Y X`` per axis of the stored array; three axes without metadata are ``Z Y X``.
+        ignore_label: The stored value that means "not annotated"; becomes -1.
+
+    Returns:
+        Ids ``(*spatial)``: 0 background, -1 not annotated.
+
+    Raises:
+        InputError: Not labels: colours, fractions, negative ids, or a damaged file.
+    """
+    if isinstance(path, Path):
+        return to_labels(arrange_labels(_read(path), str(path), axes), str(path), ignore_label)
+    if len(path) == 1:
+        return read_labels(path[0], axes=axes, ignore_label=ignore_label)
+    labels: Labels | None = None
+    for number, part in enumerate(path, 1):
+        inside = arrange_labels(_read(part), str(part), axes) != 0
+        if labels is None:
+            labels = np.zeros(inside.shape, np.int32)
+        if inside.shape != labels.shape:
+            msg = f"{part} has shape {inside.shape}, {path[0]} has {labels.shape}. Export the masks again."
+            raise InputError(msg)
+        labels[inside] = number
+    if labels is None:
+        msg = "no label file given."
+        raise InputError(msg)
+    return labels
+
+
+def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) -> Labels:
+    """`pixels` as int32 ids, `ignore_label` as -1.
+
+    Raises:
+        InputError: Fractions, negative ids, or ids beyond 2147483647.
+    """
+    if pixels.dtype.kind == "b":
+        return pixels.astype(np.int32)
+    low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
+    if pixels.dtype.kind == "f" and not (
+        np.isfinite([low, high]).all() and (pixels == np.rint(pixels)).all()
+    ):
+        msg = f"{name} holds fractions, NaN or infinity ({pixels.dtype}); expected integer ids. Save labels as integers."
+        raise InputError(msg)
+    if pixels.dtype.kind not in "uif" or high > np.iinfo(np.int32).max:
+        msg = f"{name} holds {pixels.dtype} values up to {high}; expected ids up to 2147483647. Renumber the objects."
+        raise InputError(msg)
+    if ignore_label is not None:
+        low = np.min(pixels, where=pixels != ignore_label, initial=0)
+    if low < 0:
+        msg = (
+            f"{name} holds negative ids (down to {low}); expected 0 for background and positive ids. If a negative"
+            " number means 'not annotated', say so with 'ignore_label' in dataset.toml."
+        )
+        raise InputError(msg)
+    labels = pixels.astype(np.int32)
+    if ignore_label is not None:
+        labels[pixels == ignore_label] = -1
+    return labels
+
+
+def write_labels(path: Path, labels: Labels) -> None:
+    """Write instance ids as a zstd-compressed TIFF, uint16, or uint32 beyond 65,535; all of it or nothing.
+
+    Args:
+        path: Ends in ``.tif`` or ``.tiff``; missing folders are made.
+        labels: Ids ``(*spatial)``, none negative.
+
+    Raises:
+        InputError: Negative ids, another suffix, or the disk is full or read-only.
+    """
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        msg = f"{path}: labels are written as TIFF. Choose a name that ends in .tif."
+        raise InputError(msg)
+    if labels.size and labels.min() < 0:
+        msg = f"{path}: labels with negative ids cannot be written. Replace 'not annotated' by 0 first."
+        raise InputError(msg)
+    wide = labels.size > 0 and labels.max() > np.iinfo(np.uint16).max
+    with write_atomic(path) as part:
+        write_tiff(part, labels.astype(np.uint32 if wide else np.uint16), "ZYX"[-labels.ndim :])
+
+
+def _read(path: Path) -> Raw:
+    """The array of a file by its suffix; raster images and TIFF by their content."""
+    name = path.name.lower()
+    if not path.exists():
+        msg = f"{path} does not exist."
+        raise InputError(msg)
+    if not name.endswith(IMAGE_SUFFIXES):
+        msg = f"{path}: images of this kind cannot be read. Known: {' '.join(sorted(IMAGE_SUFFIXES))}."
+        raise InputError(msg)
+    return _reader(path)(path)
+
+
+def _reader(path: Path) -> Callable[[Path], Raw]:
+    try:
+        with path.open("rb") as file:
+            return read_tiff if file.read(4) in _TIFF_MAGIC else read_raster
+    except OSError:
+        return lambda path: Raw(np.frombuffer(read_bytes(path), np.uint8), "?")

@@ -1,0 +1,112 @@
+"""The two files with which a user describes a data set: ``index.csv`` and ``dataset.toml``."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import Field
+
+from morula.data.dataset import GROUP_COLUMNS
+from morula.data.sample import Sample
+from morula.errors import InputError
+from morula.spec import Spec, read_toml, validate
+
+Rows = Mapping[str, Mapping[str, str]]
+"""Index rows by sample id."""
+
+_NOT_ATTRIBUTES = ("id", "image", "labels", "fold")
+
+
+class Description(Spec, frozen=True):
+    """``dataset.toml``: what the files of a data set do not say themselves. Every key may be left out."""
+
+    images: str | None = None
+    """Folder of the images, relative to the data set."""
+
+    labels: str | None = None
+    """Folder of the labels, relative to the data set."""
+
+    axes: str | None = None
+    """One letter of ``C Z Y X`` (``S``: RGB samples) per axis of the image arrays."""
+
+    channels: tuple[str, ...] | None = None
+    """One name per channel."""
+
+    spacing_um: float | tuple[float, ...] | None = None
+    """Micrometres per pixel: one number, or one per spatial axis in the order ``z y x``."""
+
+    ignore_label: int | None = None
+    """The stored label value that means "not annotated"."""
+
+    index: str = Field("index.csv", min_length=1)
+    """The table of samples, relative to the data set."""
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """`spacing_um` as one number per axis (a single one serves all axes)."""
+        return (self.spacing_um,) if isinstance(self.spacing_um, float) else self.spacing_um
+
+
+def read_description(root: Path) -> Description:
+    """``dataset.toml`` of the data set at `root`; all defaults where there is none.
+
+    Raises:
+        InputError: It is no TOML or has an unknown key or a bad value.
+    """
+    path = root / "dataset.toml"
+    if not path.exists():
+        return validate(Description, {})
+    try:
+        return validate(Description, read_toml(path))
+    except InputError as error:
+        msg = f"{path}: {error}"
+        raise InputError(msg) from error
+
+
+def read_index(path: Path) -> list[dict[str, str]]:
+    """Rows of an ``index.csv`` (commas, semicolons or tabs), each with the key ``id`` or ``image``.
+
+    Raises:
+        InputError: No such columns, a row with too many cells, or an id twice.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=header.count)
+            rows = list(csv.DictReader(file, delimiter=delimiter))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path} cannot be read as a table: {error}. Save it as CSV in UTF-8."
+        raise InputError(msg) from error
+    if not rows or not {"id", "image"} & set(rows[0]):
+        msg = f"{path} needs a header with the column 'id' (or 'image') and one row per image."
+        raise InputError(msg)
+    key = "id" if "id" in rows[0] else "image"
+    seen: set[str] = set()
+    for number, row in enumerate(rows, 2):
+        if None in row or None in row.values() or not row[key] or row[key] in seen:
+            what = "is a second row of" if row[key] in seen else "has too few or too many cells:"
+            msg = f"{path}, line {number} {what} {key} {row[key]!r}. Mend or remove it."
+            raise InputError(msg)
+        seen.add(row[key])
+    return rows
+
+
+def join_index(samples: Sequence[Sample], rows: Rows, path: Path) -> list[Sample]:
+    """`samples` with their fold, group and attributes from the index at `path`.
+
+    Raises:
+        InputError: A fold that is not a whole number.
+    """
+    return [_with_row(sample, rows.get(sample.id, {}), path) for sample in samples]
+
+
+def _with_row(sample: Sample, row: Mapping[str, str], path: Path) -> Sample:
+    fold = row.get("fold", "").strip()
+    if fold and not fold.isdecimal():
+        msg = f"{path}: fold {fold!r} of {sample.id} is not a whole number. Number the folds 0, 1, 2, ..."
+        raise InputError(msg)
+    group = next((row[column] for column in GROUP_COLUMNS if row.get(column)), sample.id)
+    attributes = {column: value for column, value in row.items() if column not in _NOT_ATTRIBUTES}
+    return replace(sample, group=group, fold=int(fold) if fold else None, attributes=attributes)
