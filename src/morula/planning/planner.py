@@ -1,0 +1,232 @@
+"""Facts to plan: overrides > recipe > rules > defaults."""
+
+import copy
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from morula.errors import InputError
+from morula.networks import read_network
+from morula.planning import rules
+from morula.planning.fingerprint import Fingerprint
+from morula.planning.plan import Plan
+from morula.planning.rules import Decision
+from morula.spec import nearest, read_toml, validate
+
+Table = dict[str, Any]
+
+
+def recipes() -> dict[str, str]:
+    """Name of every shipped recipe to its one-line description."""
+    files = sorted(item.name for item in _recipe_folder().iterdir() if item.name.endswith(".toml"))
+    return {name[:-5]: str(_read_shipped(name[:-5])["description"]) for name in files}
+
+
+def read_recipe(name: str) -> Table:
+    """A recipe's table (a partial plan), without its description.
+
+    Args:
+        name: A shipped recipe, or the path of a TOML file of one's own.
+
+    Raises:
+        InputError: There is no such recipe.
+    """
+    if name.endswith(".toml"):
+        table = read_toml(Path(name))
+    elif name in recipes():
+        table = _read_shipped(name)
+    else:
+        msg = f"unknown recipe {nearest(name, list(recipes()))}"
+        raise InputError(msg)
+    return {key: value for key, value in table.items() if key != "description"}
+
+
+def parse_overrides(pairs: Sequence[str]) -> Table:
+    """``["training.steps=300", "network.kind=plain_unet"]`` as nested tables; values are TOML, or plain words.
+
+    >>> parse_overrides(["training.steps=300", "representation.kind=hover"])
+    {'training': {'steps': 300}, 'representation': {'kind': 'hover'}}
+
+    Raises:
+        InputError: A pair has no ``=`` or no key, or a key is both a value and a table.
+    """
+    table: Table = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        parts = [part.strip() for part in key.split(".")]
+        if not sign or not all(parts):
+            msg = f"--set {pair!r} is not of the form key=value, such as training.steps=3000."
+            raise InputError(msg)
+        node = table
+        for part in parts[:-1]:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                msg = f"--set {pair!r}: {part!r} is given a value already; it cannot hold keys too."
+                raise InputError(msg)
+        node[parts[-1]] = _read_value(text.strip())
+    return table
+
+
+def make_plan(
+    fingerprint: Fingerprint, recipe: str = "auto", overrides: Mapping[str, Any] | None = None
+) -> tuple[Plan, dict[str, str]]:
+    """Decide everything.
+
+    Args:
+        fingerprint: The facts.
+        recipe: A shipped recipe or the path of one.
+        overrides: Nested tables, as `parse_overrides` returns them; they win over recipe and rules.
+
+    Returns:
+        The plan, and the reason of each decision by its dotted key.
+
+    Raises:
+        InputError: The data cannot be planned for, or a key or value is unknown.
+    """
+    draft = _Draft(recipe, read_recipe(recipe), dict(overrides or {}))
+    draft.settle("recipe", Decision(recipe, ""))
+    draft.settle("ndim", Decision(fingerprint.ndim, f"the images have {fingerprint.ndim} spatial axes"))
+    _decide_input(draft, fingerprint)
+    _decide_sizes(draft, fingerprint)
+    _decide_training(draft, fingerprint)
+    return validate(Plan, draft.table), draft.reasons
+
+
+class _Draft:
+    """A plan in the making: what is given wins over what a rule decides."""
+
+    def __init__(self, recipe: str, given: Table, overrides: Table) -> None:
+        self._recipe = recipe
+        self._recipe_table = given
+        self._overrides = overrides
+        self.table: Table = merge(given, overrides)
+        self.reasons: dict[str, str] = {}
+
+    def settle(self, key: str, decision: Decision) -> Any:
+        """Put a decision under a dotted key unless it is given; returns what the plan now says."""
+        *path, last = key.split(".")
+        node = self.table
+        for part in path:
+            node = node.setdefault(part, {})
+            if not isinstance(node, dict):
+                msg = f"{part} = {node!r} must be a table."
+                raise InputError(msg)
+        given = node.get(last)
+        both_tables = isinstance(given, Mapping) and isinstance(decision.value, Mapping)
+        node[last] = copy.deepcopy(decision.value) if given is None else given
+        if both_tables:
+            node[last] = merge(decision.value, given)
+        reason = decision.reason if given is None else self._why_given(key)
+        if both_tables and given.get("kind") in (None, decision.value.get("kind")):
+            reason = f"{decision.reason}; {', '.join(given)}: {reason}"
+        if reason:
+            self.reasons[key] = reason
+        return node[last]
+
+    def numbers(self, key: str, decision: Decision, ndim: int) -> tuple[int, ...]:
+        """As `settle`, for `ndim` positive whole numbers that later rules count on."""
+        value = self.settle(key, decision)
+        good = isinstance(value, (list, tuple)) and len(value) == ndim
+        if not good or not all(isinstance(item, int) and item > 0 for item in value):
+            msg = f"{key} = {value!r} must be {ndim} positive whole numbers, such as {list(decision.value)}."
+            raise InputError(msg)
+        return tuple(value)
+
+    def number(self, key: str, decision: Decision) -> int:
+        """As `settle`, for one positive whole number that later rules count on."""
+        value = self.settle(key, decision)
+        if not isinstance(value, int) or value < 1:
+            msg = f"{key} = {value!r} must be a positive whole number, such as {decision.value}."
+            raise InputError(msg)
+        return value
+
+    def given(self, key: str) -> Table:
+        """The table that recipe and overrides give under a dotted key; empty when they do not."""
+        found = _look_up(merge(self._recipe_table, self._overrides), key)
+        return dict(found) if isinstance(found, Mapping) else {}
+
+    def _why_given(self, key: str) -> str:
+        if _look_up(self._overrides, key) is not None:
+            return "set by --set"
+        return f"set by the recipe {self._recipe}"
+
+
+def _look_up(table: Any, key: str) -> Any:
+    for part in key.split("."):
+        table = table.get(part) if isinstance(table, Mapping) else None
+    return table
+
+
+def _decide_input(draft: _Draft, facts: Fingerprint) -> None:
+    chosen = draft.settle("channels", rules.channels(facts))
+    draft.settle("normalization", rules.normalization(facts))
+    draft.settle("scaling", rules.scaling(facts))
+    draft.settle("representation", rules.representation(facts))
+    draft.settle("training.augmentation.shuffle", rules.shuffle(chosen))
+
+
+def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:
+    scaling = draft.table["scaling"]
+    zoom = rules.working_zoom(facts, scaling)
+    _scale_diameter(draft, facts, zoom)
+    network = draft.settle("network", rules.network(facts, zoom))
+    divisor = read_network(network).divisor
+    aspect = scaling.get("spacing_um") or (1.0,) * facts.ndim
+    patch = draft.numbers(
+        "training.patch_size", rules.patch_size(facts, zoom, divisor, aspect), facts.ndim
+    )
+    if any(side % divisor for side in patch):
+        msg = f"training.patch_size = {list(patch)} must be multiples of {divisor}: the network halves them."
+        raise InputError(msg)
+    draft.settle("halo_px", rules.halo(facts, zoom, patch))
+    draft.settle("inference.tile_size", rules.tile_size(facts, patch, divisor))
+    batch = draft.number("training.batch_size", rules.batch_size(patch))
+    n_steps = draft.number("training.steps", rules.steps(facts, zoom, patch, batch))
+    draft.settle("training.ema", rules.averaging(n_steps))
+    draft.settle("training.validate_every", rules.validate_every(n_steps))
+
+
+def _scale_diameter(draft: _Draft, facts: Fingerprint, zoom: Sequence[float]) -> None:
+    """A factor or spacing that was given moves the working diameter along."""
+    if "diameter_px" in draft.given("scaling"):
+        return
+    size = 1.0
+    for factor in zoom:
+        size *= factor ** (1 / facts.ndim)
+    draft.table["scaling"]["diameter_px"] = round(facts.image_diameter_px.p50 * size, 2)
+
+
+def _decide_training(draft: _Draft, facts: Fingerprint) -> None:
+    draft.settle("training.precision", rules.precision(facts))
+    draft.settle("training.augmentation.zoom", rules.zoom_range(facts))
+    draft.settle("training.augmentation.invert", rules.invert(facts))
+    draft.settle("training.augmentation.copy_paste", rules.copy_paste(facts))
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """`over` laid over `base`, table by table; a table of another ``kind`` replaces the one below it."""
+    if "kind" in over and over["kind"] != base.get("kind", over["kind"]):
+        return copy.deepcopy(dict(over))
+    out = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        below = out.get(key)
+        nested = isinstance(value, Mapping) and isinstance(below, Mapping)
+        out[key] = merge(below, value) if nested else copy.deepcopy(value)  # pyright: ignore[reportArgumentType]
+    return out
+
+
+def _read_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _recipe_folder() -> Any:
+    return resources.files("morula.planning") / "recipes"
+
+
+def _read_shipped(name: str) -> Table:
+    return tomllib.loads((_recipe_folder() / f"{name}.toml").read_text(encoding="utf-8"))

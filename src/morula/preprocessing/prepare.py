@@ -1,0 +1,177 @@
+"""Images and labels on the working grid, normalised, as arrays that training maps into memory."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from morula.data.dataset import Dataset
+from morula.data.formats import write_atomic
+from morula.data.sample import Image, Sample
+from morula.errors import InputError
+from morula.labels.measure import diameters
+from morula.labels.resample import resample_labels
+from morula.planning.modality import features, modality_names
+from morula.planning.plan import Plan
+from morula.preprocessing.geometry import resample, select_channels, working_shape
+from morula.preprocessing.intensity import normalize
+from morula.types import Labels
+
+_FORMAT = 1
+"""Raised when the meaning of the cached arrays changes: older ones are then written anew."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One sample on the working grid."""
+
+    id: str
+    """As in the dataset."""
+
+    image: Path
+    """``.npy``, float16 ``(C, *spatial)``, normalised."""
+
+    labels: Path | None
+    """``.npy``, int32 ``(*spatial)``, -1 where not annotated; None: unlabelled."""
+
+    attributes: dict[str, str]
+    """Further columns of the dataset's index."""
+
+    modality: str
+    """From the index, else the group of images that look alike."""
+
+    diameter_px: float
+    """Median object diameter in working pixels; 0 without objects."""
+
+
+def prepare(
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    plan: Plan,
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Prepared, ...]:
+    """Write ``folder/ID/image.npy`` and ``folder/ID/labels.npy`` for every sample.
+
+    What is there already, from the same files and the same decisions, is kept; an interrupted call goes
+    on where it stopped.
+
+    Args:
+        dataset: Where the samples come from.
+        samples: Which of them.
+        plan: Only its channels, scaling and normalisation matter here.
+        folder: Of this run; with other decisions its arrays are written anew.
+        progress: Called with (done, total) after every sample.
+
+    Raises:
+        InputError: A sample cannot be read, does not fit the plan, or its labels do not fit its image.
+    """
+    metas = []
+    for done, sample in enumerate(samples, start=1):
+        metas.append(_prepare_sample(dataset, sample, plan, folder))
+        if progress is not None:
+            progress(done, len(samples))
+    table = np.array([meta["features"] for meta in metas], np.float64).reshape(len(metas), -1)
+    given = [sample.attributes.get("modality", "") for sample in samples]
+    return tuple(
+        Prepared(
+            id=sample.id,
+            image=folder / sample.id / "image.npy",
+            labels=folder / sample.id / "labels.npy" if sample.labels else None,
+            attributes=dict(sample.attributes),
+            modality=modality,
+            diameter_px=float(meta["diameter_px"]),
+        )
+        for sample, meta, modality in zip(samples, metas, modality_names(given, table), strict=True)
+    )
+
+
+def _prepare_sample(dataset: Dataset, sample: Sample, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Prepare one sample unless it lies there already; returns what its ``meta.json`` says."""
+    target = folder / sample.id
+    key = _key(dataset, sample, plan)
+    try:
+        meta = json.loads((target / "meta.json").read_text(encoding="utf-8"))
+        if meta["key"] == key:
+            return meta
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # not there, or broken: written anew
+    try:
+        arrays, meta = _working_arrays(dataset, sample, plan)
+    except InputError as error:
+        msg = f"{sample.id}: {error}"
+        raise InputError(msg) from error
+    _write_sample(target, arrays, {"key": key, **meta})
+    return meta
+
+
+def _working_arrays(
+    dataset: Dataset, sample: Sample, plan: Plan
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    image = dataset.image(sample)
+    labels = dataset.labels(sample) if sample.labels else None
+    pixels, labels = to_working_grid(image, labels, plan)
+    arrays = {"image": pixels.astype(np.float16)}
+    diameter = 0.0
+    if labels is not None:
+        arrays["labels"] = labels
+        sizes = diameters(labels)
+        diameter = float(np.median(sizes)) if len(sizes) else 0.0
+    return arrays, {"features": features(image.pixels).tolist(), "diameter_px": diameter}
+
+
+def to_working_grid(image: Image, labels: Labels | None, plan: Plan) -> tuple[np.ndarray, Labels | None]:
+    """Image float32 ``(C, *spatial)`` and labels as the network sees them: channels, intensity, grid.
+
+    Raises:
+        InputError: The image does not fit the plan, or the labels do not fit the image.
+    """
+    shape = image.pixels.shape[1:]
+    if labels is not None and labels.shape != shape:
+        msg = f"the labels have shape {labels.shape}, the image {shape}; export them on the same grid."
+        raise InputError(msg)
+    working = working_shape(shape, plan, image.spacing_um, None)
+    # Normalised first: resampling would spread NaN.
+    pixels = resample(normalize(select_channels(image, plan.channels), plan.normalization), working)
+    return pixels, None if labels is None else resample_labels(labels, working)
+
+
+def _key(dataset: Dataset, sample: Sample, plan: Plan) -> str:
+    """Changes with every decision and file that the arrays depend on."""
+    facts: Mapping[str, Any] = {
+        "format": _FORMAT,
+        "channels": plan.channels,
+        "scaling": plan.scaling.model_dump(exclude={"diameter_px"}),
+        "normalization": plan.normalization.model_dump(),
+        "ignore_label": dataset.ignore_label,
+        "read": [dataset.axes, dataset.channels, dataset.spacing_um],
+        "files": [[str(path), *_stamp(path)] for path in (*sample.image, *sample.labels)],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return (0, 0)  # reading it will say what is wrong
+    return (stat.st_size, stat.st_mtime_ns)
+
+
+def _write_sample(target: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    """Each file appears whole; ``meta.json`` goes first and comes last, so it vouches for the others."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "meta.json").unlink(missing_ok=True)
+        for name, array in arrays.items():
+            with write_atomic(target / f"{name}.npy") as scratch, scratch.open("wb") as file:
+                np.save(file, array)
+        with write_atomic(target / "meta.json") as scratch:
+            scratch.write_text(json.dumps(meta), encoding="utf-8")
+    except OSError as error:
+        msg = f"cannot write the prepared arrays to {target}: {error}. Free space, or choose another folder."
+        raise InputError(msg) from error
