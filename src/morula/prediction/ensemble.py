@@ -1,0 +1,144 @@
+"""One tile through one or more networks: mirrored, activated, averaged. Imports torch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from morula.errors import InputError
+from morula.prediction.mirror import mirror_back, mirror_batch, mirrorings
+from morula.prediction.tiles import TileGrid, cut, stitch
+from morula.preprocessing.intensity import Normalizer
+from morula.representations import Head
+from morula.types import Map, Maps
+
+Progress = Callable[[int, int], None]
+"""Called with how many are done, and how many there are."""
+
+Precision = Literal["float32", "bfloat16"]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda logits: logits,
+    "sigmoid": torch.sigmoid,
+    "softmax": lambda logits: torch.softmax(logits, 1),
+}
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Networks whose activated maps are averaged, over mirror images too."""
+
+    networks: tuple[nn.Module, ...]
+    """At least one, in evaluation mode, all on `device`."""
+
+    ndim: int
+    """Spatial axes, 2 or 3."""
+
+    mirror: bool = True
+    """Average over the mirror images."""
+
+    device: str = "cpu"
+    """Where the networks lie, as torch names it."""
+
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass."""
+
+    def bands(
+        self,
+        pixels: np.ndarray,
+        grid: TileGrid,
+        heads: tuple[Head, ...],
+        normalizer: Normalizer | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[int, Maps]]:
+        """Blended maps of an image, in bands as `morula.prediction.tiles.stitch` yields them.
+
+        Args:
+            pixels: ``(C, *spatial)`` on the working grid.
+            grid: Where the tiles lie.
+            heads: The maps to blend; others are not computed further than the network does.
+            normalizer: Applied to each tile; None when the pixels are normalised already.
+            progress: Called after each tile.
+        """
+
+        def tiles() -> Iterator[tuple[tuple[int, ...], Maps]]:
+            for done, index in enumerate(grid.indices(), 1):
+                tile = cut(pixels, grid, index)
+                normalized = tile if normalizer is None else normalizer.apply(tile)
+                yield index, self.maps(np.ascontiguousarray(normalized, np.float32), heads)
+                if progress:
+                    progress(done, grid.count)
+
+        return stitch(tiles(), grid, {head.name: head.stride for head in heads})
+
+    @torch.inference_mode()
+    def maps(self, tile: Map, heads: tuple[Head, ...]) -> Maps:
+        """Mean over networks and mirror images of the activated maps of one normalised tile."""
+        batch = torch.from_numpy(tile)[None].to(self.device)
+        views = mirrorings(self.ndim, self.mirror)
+        total: dict[str, Tensor] = {}
+        for network in self.networks:
+            for axes in views:
+                logits = self._forward(network, mirror_batch(batch, axes))
+                for head in heads:
+                    activated = _ACTIVATIONS[head.activation](logits[head.name].float())
+                    maps = mirror_back(activated, head, axes)
+                    total[head.name] = maps if head.name not in total else total[head.name] + maps
+        count = len(self.networks) * len(views)
+        return {name: np.ascontiguousarray((maps / count)[0].cpu().numpy()) for name, maps in total.items()}
+
+    def _forward(self, network: nn.Module, batch: Tensor) -> dict[str, Tensor]:
+        if self.ndim == 2:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        ):
+            return network(batch)[0]
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        InputError: torch does not know the device, or it is absent.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        msg = f"device {device!r} cannot be used: {str(error).splitlines()[0]} Choose --device cpu."
+        raise InputError(msg) from error
+
+
+def best_precision(device: str) -> Precision:
+    """bfloat16 where the processor multiplies it faster than float32, else float32."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    features = torch.cpu.get_capabilities() if kind == "cpu" else {}
+    return "bfloat16" if features.get("amx_bf16") or features.get("avx512_bf16") else "float32"
+
+
+def ready(network: nn.Module, ndim: int, device: str = "cpu") -> nn.Module:
+    """A network for inference: evaluation mode, batch norms folded into the convolutions before them.
+
+    The network itself is changed.
+    """
+    network = network.eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            _fold_norms(module)
+    network = network.to(device)
+    return network.to(memory_format=torch.channels_last) if ndim == 2 else network
+
+
+def _fold_norms(layers: nn.Sequential) -> None:
+    for i in range(len(layers) - 1):
+        first, second = layers[i], layers[i + 1]
+        convolution = isinstance(first, nn.Conv2d | nn.Conv3d)
+        if convolution and isinstance(second, nn.BatchNorm2d | nn.BatchNorm3d):
+            layers[i] = fuse_conv_bn_eval(first, second)
+            layers[i + 1] = nn.Identity()

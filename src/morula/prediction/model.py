@@ -1,0 +1,190 @@
+"""A trained model: image in, instances with confidence out. Imports torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from safetensors.torch import load_file
+from torch import nn
+
+from morula.data.sample import Image
+from morula.errors import InputError
+from morula.labels.measure import diameters
+from morula.labels.resample import resample_labels
+from morula.planning.plan import Plan
+from morula.prediction.confidence import needed_heads
+from morula.prediction.ensemble import Ensemble, Progress, best_precision, check_device, ready
+from morula.prediction.large import coarsest, cut_blocks, decode_blocks
+from morula.prediction.segmentation import Segmentation
+from morula.prediction.shipped import find_folder, read_plan, weight_files
+from morula.prediction.tiles import TileGrid, tile_grid
+from morula.preprocessing.geometry import resample, select_channels, working_shape
+from morula.preprocessing.intensity import Normalizer
+from morula.representations import Head
+from morula.types import Map, Maps, Spacing
+
+_NEAR = (0.8, 1.25)
+"""A measured diameter within this factor of the expected one needs no second pass."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Networks of one or more folds, averaged, and the plan they were trained by.
+
+    ``Model.load("nuclei").segment(image)`` is the whole of it.
+    """
+
+    name: str
+    """Name of a shipped model, or of the run folder."""
+
+    plan: Plan
+    """Every decision, with the decoder's tuned fields."""
+
+    ensemble: Ensemble
+    """The networks, ready."""
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, device: str = "cpu") -> "Model":
+        """A shipped model by its name, or a run folder by its path.
+
+        Raises:
+            InputError: There is no such model, a file in it is broken, or the device is not there.
+        """
+        folder = find_folder(name_or_path)
+        plan = read_plan(folder)
+        files = weight_files(folder)
+        check_device(device)
+        networks = tuple(ready(_load_network(plan, path), plan.ndim, device) for path in files)
+        ensemble = Ensemble(networks, plan.ndim, plan.inference.mirror, device, best_precision(device))
+        return cls(folder.resolve().name, plan, ensemble)
+
+    def segment(
+        self,
+        image: Image,
+        *,
+        diameter_px: float | Literal["auto"] | None = None,
+        spacing_um: Spacing | None = None,
+        progress: Progress | None = None,
+    ) -> Segmentation:
+        """Instances of an image of any size, on the image's own grid.
+
+        Args:
+            image: ``(C, *spatial)``; channels are picked by name.
+            diameter_px: Typical object diameter in the image's pixels: the image is resampled so that
+                it becomes the diameter the model was trained on. ``"auto"`` measures it in a first pass.
+            spacing_um: Pixel size per axis; the image's own when not given.
+            progress: Called with tiles done and all tiles.
+
+        Raises:
+            InputError: Dimensions, channels or pixel size do not fit the plan.
+        """
+        if diameter_px != "auto":
+            return self._segment(image, self._shape(image, diameter_px, spacing_um), progress)
+        shape = self._shape(image, None, spacing_um)
+        first = self._segment(image, shape, progress)
+        found = diameters(first.labels)
+        if not len(found):
+            return first
+        diameter = float(np.median(found))
+        zoom = np.prod(np.divide(shape, image.pixels.shape[1:])) ** (1 / len(shape))
+        low, high = _NEAR
+        if low <= zoom * diameter / self.plan.scaling.diameter_px <= high:
+            return first
+        return self._segment(image, self._shape(image, diameter, spacing_um), progress)
+
+    def predict_maps(
+        self,
+        image: Image,
+        *,
+        diameter_px: float | None = None,
+        spacing_um: Spacing | None = None,
+        progress: Progress | None = None,
+    ) -> Maps:
+        """Blended, activated maps of all heads, on the working grid.
+
+        Raises:
+            InputError: Dimensions, channels or pixel size do not fit the plan.
+        """
+        shape = self._shape(image, diameter_px, spacing_um)
+        pixels = resample(select_channels(image, self.plan.channels), shape)
+        normalized = Normalizer.measure(pixels, self.plan.normalization).apply(pixels)
+        return _whole_maps(
+            self.ensemble, self.plan, normalized, self.plan.representation.heads(len(shape)), progress
+        )
+
+    def _shape(self, image: Image, diameter_px: float | None, spacing_um: Spacing | None) -> tuple[int, ...]:
+        """Spatial shape of the image on the working grid."""
+        return working_shape(image.pixels.shape[1:], self.plan, spacing_um or image.spacing_um, diameter_px)
+
+    def _segment(self, image: Image, shape: tuple[int, ...], progress: Progress | None) -> Segmentation:
+        plan = self.plan
+        pixels = resample(select_channels(image, plan.channels), shape)
+        heads = needed_heads(plan.representation, plan.ndim)
+        normalizer = Normalizer.measure(pixels, plan.normalization)
+        bands = self.ensemble.bands(pixels, _grid(plan, shape, heads), heads, normalizer, progress)
+        blocks = cut_blocks(shape, 2 * plan.halo_px[0], coarsest(heads))
+        found = decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
+        if shape == image.pixels.shape[1:]:
+            return found
+        return Segmentation(resample_labels(found.labels, image.pixels.shape[1:]), found.confidence)
+
+
+def predict_maps(
+    plan: Plan,
+    networks: Sequence[nn.Module],
+    pixels: Map,
+    *,
+    heads: Sequence[str] = (),
+    mirror: bool | None = None,
+    progress: Progress | None = None,
+) -> Maps:
+    """Activated maps of an image that is normalised and on the working grid already.
+
+    For networks in training: they are used as they are, where they are, and put back into training mode.
+
+    Args:
+        plan: What the networks were built by.
+        networks: Their maps are averaged.
+        pixels: ``(C, *spatial)``.
+        heads: Names of the maps wanted; all when empty.
+        mirror: Average over mirror images; as the plan says when not given.
+        progress: Called with tiles done and all tiles.
+    """
+    device = str(next(networks[0].parameters()).device)
+    mirrored = plan.inference.mirror if mirror is None else mirror
+    ensemble = Ensemble(tuple(networks), plan.ndim, mirrored, device, best_precision(device))
+    wanted = tuple(head for head in plan.representation.heads(plan.ndim) if not heads or head.name in heads)
+    modes = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        return _whole_maps(ensemble, plan, pixels, wanted, progress)
+    finally:
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)
+
+
+def _whole_maps(
+    ensemble: Ensemble, plan: Plan, pixels: Map, heads: tuple[Head, ...], progress: Progress | None
+) -> Maps:
+    grid = _grid(plan, pixels.shape[1:], heads)
+    bands = [maps for _, maps in ensemble.bands(pixels, grid, heads, progress=progress)]
+    return {head.name: np.concatenate([band[head.name] for band in bands], 1) for head in heads}
+
+
+def _grid(plan: Plan, shape: tuple[int, ...], heads: tuple[Head, ...]) -> TileGrid:
+    divisor = int(np.lcm(plan.network.divisor, coarsest(heads)))
+    return tile_grid(shape, plan.inference.tile_size, plan.inference.overlap, divisor)
+
+
+def _load_network(plan: Plan, path: Path) -> nn.Module:
+    heads = plan.representation.heads(plan.ndim)
+    network = plan.network.build(plan.ndim, len(plan.channels), heads)
+    try:
+        network.load_state_dict(load_file(path))
+    except Exception as error:
+        msg = f"{path} does not hold this plan's network: {str(error).splitlines()[0]} Train it again."
+        raise InputError(msg) from error
+    return network
