@@ -1,3 +1,63 @@
-"""Morula: self-configuring instance segmentation for biomedical images."""
+"""Morula: self-configuring instance segmentation for biomedical images.
+
+The public names are imported on first use, so that ``import morula`` is instant and whoever only wants
+metrics never waits for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from morula.data.check import check
+    from morula.data.dataset import Dataset
+    from morula.data.layouts import open_dataset
+    from morula.errors import InputError
+    from morula.evaluation.evaluate import evaluate
+    from morula.planning.fingerprint import Fingerprint
+    from morula.planning.plan import Plan
+    from morula.prediction.model import Model
+    from morula.prediction.predict import predict
+    from morula.representations.base import Representation
+    from morula.training.train import train
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Dataset": "data.dataset",
+    "Fingerprint": "planning.fingerprint",
+    "InputError": "errors",
+    "Model": "prediction.model",
+    "Plan": "planning.plan",
+    "Representation": "representations.base",
+    "check": "data.check",
+    "evaluate": "evaluation.evaluate",
+    "open_dataset": "data.layouts",
+    "predict": "prediction.predict",
+    "train": "training.train",
+}
+
+__all__ = [
+    "Dataset",
+    "Fingerprint",
+    "InputError",
+    "Model",
+    "Plan",
+    "Representation",
+    "check",
+    "evaluate",
+    "open_dataset",
+    "predict",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module 'morula' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"morula.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

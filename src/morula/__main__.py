@@ -1,0 +1,5 @@
+"""``python -m morula`` is the command ``morula``."""
+
+from morula.cli import main
+
+main()
