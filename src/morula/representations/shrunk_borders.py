@@ -9,6 +9,9 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from morula.decoding.markers import flood_markers, number_markers
+from morula.labels.components import remove_small
+from morula.labels.renumber import renumber
 from morula.representations.base import Head, Representation, Tensor
 from morula.spec import Tunable
 from morula.targets.boundaries import shrink, touching_borders
@@ -47,6 +50,9 @@ class ShrunkBorders(Representation, frozen=True):
     min_marker_px: Annotated[int, Field(ge=1), Tunable(1, 30)] = 3
     """Smallest marker that becomes a nucleus, in pixels."""
 
+    min_object_px: Annotated[int, Field(ge=1), Tunable(1, 60)] = 8
+    """Smallest nucleus, in pixels."""
+
     def heads(self, ndim: int) -> tuple[Head, ...]:
         """Three sigmoid heads of one channel, for any `ndim`."""
         return tuple(Head(name, 1, "sigmoid") for name in ("nuclei", "shrunk", "borders"))
@@ -77,16 +83,14 @@ class ShrunkBorders(Representation, frozen=True):
 
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
         """Shrunk nuclei without borders are the markers; they grow over the nuclei."""
-        from morula.decoding.random_walker import random_walker
-        from morula.decoding.watershed import watershed
-        from morula.labels.components import connected_components, remove_small
-        from morula.labels.renumber import renumber
-
         nuclei, shrunk, borders = (maps[name][0] for name in ("nuclei", "shrunk", "borders"))
         mask = nuclei > self.nuclei_threshold
-        seeds = connected_components((shrunk - borders > self.marker_threshold) & mask)
-        markers = remove_small(seeds, self.min_marker_px)
+        markers = shrunk - borders > self.marker_threshold
         if self.decoder == "random_walker":
-            return renumber(random_walker(nuclei - borders, markers, mask))
+            from morula.decoding.random_walker import random_walker
+
+            numbered = number_markers(markers, mask, self.min_marker_px)
+            walked = random_walker(nuclei - borders, numbered, mask)
+            return renumber(remove_small(walked, self.min_object_px))
         elevation = -shrunk if self.elevation == "shrunk" else borders - nuclei
-        return renumber(watershed(elevation, markers, mask))
+        return flood_markers(markers, elevation, mask, self.min_marker_px, self.min_object_px)

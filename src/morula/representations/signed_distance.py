@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from morula.decoding.markers import flood_markers
 from morula.representations.base import Head, Representation, Tensor
 from morula.spec import Tunable
 from morula.targets.distances import signed_distance
@@ -38,6 +39,9 @@ class SignedDistance(Representation, frozen=True):
     min_marker_px: Annotated[int, Field(ge=1), Tunable(1, 30)] = 3
     """Smallest marker that becomes an instance, in pixels."""
 
+    min_object_px: Annotated[int, Field(ge=1), Tunable(1, 60)] = 8
+    """Smallest instance, in pixels."""
+
     def heads(self, ndim: int) -> tuple[Head, ...]:
         """One scalar head, for any `ndim`."""
         return (Head("distance", 1, "identity"),)
@@ -57,10 +61,6 @@ class SignedDistance(Representation, frozen=True):
 
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
         """Summits are the markers; they flow down to the zero level."""
-        from morula.decoding.watershed import watershed
-        from morula.labels.components import connected_components, remove_small
-        from morula.labels.renumber import renumber
-
         distance = maps["distance"][0]
-        markers = remove_small(connected_components(distance > self.marker_threshold), self.min_marker_px)
-        return renumber(watershed(-distance, markers, distance > self.mask_threshold))
+        markers, mask = distance > self.marker_threshold, distance > self.mask_threshold
+        return flood_markers(markers, -distance, mask, self.min_marker_px, self.min_object_px)
