@@ -5,17 +5,14 @@ definition is stated with its source. All of them are sums over the image's obje
 set's score is a ratio of sums over its images (`morula.evaluation.summary`).
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from morula.errors import InputError
-from morula.labels.overlap import overlap_table
-from morula.types import Labels, Mask
-
-DSB_THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(50, 100, 5))
-"""IoU 0.50, 0.55 ... 0.95: the thresholds of the Data Science Bowl 2018."""
+from morula.labels.matching import DSB_THRESHOLDS, Matching, match_overlap, pairs_of_overlap
+from morula.labels.overlap import Overlap, overlap_table
+from morula.types import Labels
 
 FRAME_PX = 2
 """Objects that touch this outermost frame are left out by the NeurIPS 2022 CellSeg rule."""
@@ -25,151 +22,59 @@ LINK_IOU = 0.1
 
 
 @dataclass(frozen=True)
-class Counts:
-    """True positives, false positives and false negatives at one IoU threshold."""
-
-    tp: int
-    fp: int
-    fn: int
-
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP); 1 without any object."""
-        return self._share(self.tp, self.tp + self.fp)
-
-    @property
-    def recall(self) -> float:
-        """TP / (TP + FN); 1 without any object."""
-        return self._share(self.tp, self.tp + self.fn)
-
-    @property
-    def f1(self) -> float:
-        """2 TP / (2 TP + FP + FN); 1 without any object."""
-        return self._share(2 * self.tp, 2 * self.tp + self.fp + self.fn)
-
-    @property
-    def ap(self) -> float:
-        """TP / (TP + FP + FN), which the field calls average precision; 1 without any object."""
-        return self._share(self.tp, self.tp + self.fp + self.fn)
-
-    def _share(self, part: int, whole: int) -> float:
-        if whole:
-            return part / whole
-        return float(self.tp + self.fp + self.fn == 0)
-
-
-@dataclass(frozen=True)
 class ObjectPairs:
-    """The overlap table of one image, with objects counted from 0 and the background left out.
+    """The overlap table of one image by position: objects counted from 0, background left out."""
 
-    A predicted object that lies mostly where the truth is not annotated is `excused`: it may match,
-    but it is never a false positive. Pixels that are not annotated count nowhere.
-    """
+    truth_ids: np.ndarray
+    """Id of each true object, ascending ``(truth,)``."""
 
     truth_sizes: np.ndarray
-    """Pixels of each true object, int64 ``(truth,)``."""
+    """Pixels of each true object ``(truth,)``."""
+
+    predicted_ids: np.ndarray
+    """Id of each predicted object, ascending ``(predicted,)``."""
 
     predicted_sizes: np.ndarray
-    """Pixels of each predicted object, int64 ``(predicted,)``."""
+    """Pixels of each predicted object ``(predicted,)``."""
 
     truth_index: np.ndarray
-    """True object of each pair that shares pixels, ``(pair,)``."""
+    """True object of each pair that shares pixels ``(pair,)``."""
 
     predicted_index: np.ndarray
-    """Predicted object of each pair, ``(pair,)``."""
+    """Predicted object of each pair ``(pair,)``."""
 
     shared: np.ndarray
-    """Shared pixels of each pair, int64 ``(pair,)``."""
-
-    truth_framed: np.ndarray
-    """Whether a true object touches the frame, bool ``(truth,)``."""
-
-    predicted_framed: np.ndarray
-    """Whether a predicted object touches the frame, bool ``(predicted,)``."""
+    """Shared pixels of each pair ``(pair,)``."""
 
     excused: np.ndarray
-    """Whether a predicted object lies mostly outside the annotated area, bool ``(predicted,)``."""
+    """Predicted objects mostly outside the annotated area, never false positives, bool ``(predicted,)``."""
 
-    @cached_property
+    @property
     def union(self) -> np.ndarray:
-        """Pixels of each pair's union, int64 ``(pair,)``."""
+        """Pixels of each pair's union ``(pair,)``."""
         sizes = self.truth_sizes[self.truth_index] + self.predicted_sizes[self.predicted_index]
         return sizes - self.shared
 
-    @cached_property
+    @property
     def iou(self) -> np.ndarray:
         """Intersection over union of each pair, float64 ``(pair,)``."""
         return self.shared / self.union
 
-    def matched(self, threshold: float, *, strict: bool = False) -> np.ndarray:
-        """Indices of the pairs that match one to one at an IoU of at least (`strict`: above) `threshold`.
 
-        Above an IoU of one half an object has one partner at most, so there is nothing to choose;
-        at or below, the largest number of matches is chosen, then the largest sum of IoU (as StarDist).
-        """
-        candidates = np.flatnonzero(self.iou > threshold if strict else self.iou >= threshold)
-        rows, columns = self.truth_index[candidates], self.predicted_index[candidates]
-        if len(set(rows.tolist())) == len(rows) and len(set(columns.tolist())) == len(columns):
-            return candidates
-        return candidates[_best_assignment(rows, columns, self.iou[candidates])]
-
-    def counts(self, threshold: float, *, strict: bool = False) -> Counts:
-        """TP, FP and FN at one IoU threshold."""
-        hits = self.matched(threshold, strict=strict)
-        excused = self.excused.copy()
-        excused[self.predicted_index[hits]] = False
-        tp = len(hits)
-        return Counts(tp, len(self.predicted_sizes) - tp - int(excused.sum()), len(self.truth_sizes) - tp)
-
-    def without_frame(self) -> "ObjectPairs":
-        """The same table without objects that touch the frame (NeurIPS 2022 CellSeg)."""
-        truth, predicted = ~self.truth_framed, ~self.predicted_framed
-        kept = truth[self.truth_index] & predicted[self.predicted_index]
-        return ObjectPairs(
-            truth_sizes=self.truth_sizes[truth],
-            predicted_sizes=self.predicted_sizes[predicted],
-            truth_index=(np.cumsum(truth) - 1)[self.truth_index[kept]],
-            predicted_index=(np.cumsum(predicted) - 1)[self.predicted_index[kept]],
-            shared=self.shared[kept],
-            truth_framed=self.truth_framed[truth],
-            predicted_framed=self.predicted_framed[predicted],
-            excused=self.excused[predicted],
-        )
-
-
-def object_pairs(truth: Labels, predicted: Labels) -> ObjectPairs:
-    """The overlap table of one image.
-
-    Args:
-        truth: ``(*spatial)``; -1 marks pixels that are not annotated and count nowhere.
-        predicted: ``(*spatial)``, the same shape.
-
-    Raises:
-        InputError: The shapes differ; both are named.
-    """
-    if truth.shape != predicted.shape:
-        msg = (
-            f"predicted labels have shape {predicted.shape}, the truth has {truth.shape}; "
-            "both must lie on the same grid."
-        )
-        raise InputError(msg)
-    ignored = truth < 0
-    some_ignored = bool(ignored.any())
-    table = overlap_table(truth, predicted, ignore=ignored if some_ignored else None)
-    truth_ids, truth_sizes, rows = _sizes(table.truth_ids, table.pixels)
-    predicted_ids, predicted_sizes, columns = _sizes(table.predicted_ids, table.pixels)
-    both = (rows >= 0) & (columns >= 0)
+def object_pairs(overlap: Overlap, excused_ids: np.ndarray) -> ObjectPairs:
+    """`overlap` by position; `excused_ids` are the predicted objects that are never false."""
+    truth_ids, truth_sizes = overlap.truth_objects
+    predicted_ids, predicted_sizes = overlap.predicted_objects
+    both = overlap.is_object_pair
     return ObjectPairs(
+        truth_ids=truth_ids,
         truth_sizes=truth_sizes,
+        predicted_ids=predicted_ids,
         predicted_sizes=predicted_sizes,
-        truth_index=rows[both],
-        predicted_index=columns[both],
-        shared=table.pixels[both],
-        truth_framed=np.isin(truth_ids, _frame_ids(truth)),
-        predicted_framed=np.isin(predicted_ids, _frame_ids(predicted)),
-        excused=_excused(predicted, ignored, predicted_ids, predicted_sizes)
-        if some_ignored
-        else np.zeros(len(predicted_ids), bool),
+        truth_index=np.searchsorted(truth_ids, overlap.truth_ids[both]),
+        predicted_index=np.searchsorted(predicted_ids, overlap.predicted_ids[both]),
+        shared=overlap.pixels[both],
+        excused=np.isin(predicted_ids, excused_ids),
     )
 
 
@@ -180,10 +85,10 @@ class ImageScore:
     thresholds: tuple[float, ...]
     """IoU thresholds of `counts`."""
 
-    counts: tuple[Counts, ...]
+    counts: tuple[Matching, ...]
     """TP, FP, FN per threshold."""
 
-    neurips: Counts
+    neurips: Matching
     """Counts at IoU 0.5 without the objects on the frame (NeurIPS 2022 CellSeg)."""
 
     truth_sizes: np.ndarray
@@ -232,7 +137,7 @@ class ImageScore:
         """Number of predicted objects that count."""
         return len(self.predicted_sizes)
 
-    def at(self, threshold: float) -> Counts:
+    def at(self, threshold: float) -> Matching:
         """Counts at one of `thresholds`."""
         return self.counts[self.thresholds.index(threshold)]
 
@@ -276,19 +181,23 @@ def score_image(
     Raises:
         InputError: The shapes differ.
     """
-    pairs = object_pairs(truth, predicted)
+    if truth.shape != predicted.shape:
+        msg = (
+            f"the predicted labels have shape {predicted.shape}, the truth has {truth.shape}; "
+            "both must lie on the same grid."
+        )
+        raise InputError(msg)
+    overlap = overlap_table(truth, predicted)
+    excused = _excused_ids(truth, predicted, overlap)
+    pairs = object_pairs(overlap, excused)
     levels = tuple(sorted({*DSB_THRESHOLDS, *thresholds}))
-    hits = pairs.matched(0.5, strict=strict)
-    truth_iou = np.zeros(len(pairs.truth_sizes))
-    truth_iou[pairs.truth_index[hits]] = pairs.iou[hits]
-    predicted_iou = np.zeros(len(pairs.predicted_sizes))
-    predicted_iou[pairs.predicted_index[hits]] = pairs.iou[hits]
+    truth_iou, predicted_iou = _partner_iou(overlap, pairs, strict)
     counted = ~pairs.excused | (predicted_iou > 0)
     split, merged, missed, spurious = count_errors(pairs)
     return ImageScore(
         thresholds=levels,
-        counts=tuple(pairs.counts(level, strict=strict) for level in levels),
-        neurips=pairs.without_frame().counts(0.5, strict=strict),
+        counts=_counts(overlap, levels, strict, excused),
+        neurips=_counts(_without_frame(overlap, truth, predicted), (0.5,), strict, excused)[0],
         truth_sizes=pairs.truth_sizes,
         truth_iou=truth_iou,
         predicted_sizes=pairs.predicted_sizes[counted],
@@ -327,7 +236,7 @@ def aggregated_jaccard(pairs: ObjectPairs) -> tuple[int, int]:
 def seg_sum(pairs: ObjectPairs) -> float:
     """Sum over true objects of the Cell Tracking Challenge's SEG; divided by their number it is SEG.
 
-    A prediction counts for a true object when it covers more than half of it (Maska et al. 2014, section 2.4).
+    A prediction counts for a true object when it covers more than half of it (Maska et al. 2014, 2.4).
     """
     covers = 2 * pairs.shared > pairs.truth_sizes[pairs.truth_index]
     return float(pairs.iou[covers].sum())
@@ -351,13 +260,41 @@ def count_errors(pairs: ObjectPairs) -> tuple[int, int, int, int]:
     )
 
 
-def _sizes(ids: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Object ids, their sizes, and each pair's object index (-1: background)."""
-    known, index = np.unique(np.maximum(ids, 0), return_inverse=True)
-    sizes = np.zeros(len(known), np.int64)
-    np.add.at(sizes, index, pixels)
-    has_background = int(len(known) > 0 and known[0] == 0)
-    return known[has_background:], sizes[has_background:], index - has_background
+def _partner_iou(overlap: Overlap, pairs: ObjectPairs, strict: bool) -> tuple[np.ndarray, np.ndarray]:
+    """IoU of every true and every predicted object with its partner at 0.5, 0 without one."""
+    truth_ids, predicted_ids, iou = pairs_of_overlap(overlap, 0.5, strict)
+    truth_iou, predicted_iou = np.zeros(len(pairs.truth_ids)), np.zeros(len(pairs.predicted_ids))
+    truth_iou[np.searchsorted(pairs.truth_ids, truth_ids)] = iou
+    predicted_iou[np.searchsorted(pairs.predicted_ids, predicted_ids)] = iou
+    return truth_iou, predicted_iou
+
+
+def _counts(
+    overlap: Overlap, thresholds: tuple[float, ...], strict: bool, excused_ids: np.ndarray
+) -> tuple[Matching, ...]:
+    """`match_overlap` without the false positives that are excused."""
+    counts = match_overlap(overlap, thresholds, strict)
+    if not len(excused_ids):
+        return counts
+    present = np.intersect1d(excused_ids, overlap.predicted_ids)
+    matched = [pairs_of_overlap(overlap, level, strict)[1] for level in thresholds]
+    return tuple(
+        replace(count, fp=count.fp - len(np.setdiff1d(present, ids)))
+        for count, ids in zip(counts, matched, strict=True)
+    )
+
+
+def _without_frame(overlap: Overlap, truth: Labels, predicted: Labels) -> Overlap:
+    """The table without objects that touch the frame: they become background, the others keep their sizes."""
+    return replace(
+        overlap,
+        truth_ids=_blanked(overlap.truth_ids, _frame_ids(truth)),
+        predicted_ids=_blanked(overlap.predicted_ids, _frame_ids(predicted)),
+    )
+
+
+def _blanked(ids: np.ndarray, gone: np.ndarray) -> np.ndarray:
+    return np.where(np.isin(ids, gone), np.int32(0), ids)
 
 
 def _frame_ids(labels: Labels) -> np.ndarray:
@@ -365,42 +302,16 @@ def _frame_ids(labels: Labels) -> np.ndarray:
     slabs = []
     for axis in range(labels.ndim):
         moved = np.moveaxis(labels, axis, 0)
-        slabs += [np.unique(moved[:FRAME_PX]), np.unique(moved[-FRAME_PX:])]
+        slabs += [moved[:FRAME_PX].ravel(), moved[-FRAME_PX:].ravel()]
     return np.unique(np.concatenate(slabs))
 
 
-def _excused(predicted: Labels, ignored: Mask, ids: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which predicted objects have more pixels outside the annotated area than inside."""
-    outside_ids, outside = np.unique(predicted[ignored], return_counts=True)
-    position = np.searchsorted(ids, outside_ids)
-    known = (position < len(ids)) & (outside_ids > 0)
-    known[known] = ids[position[known]] == outside_ids[known]
-    outside_sizes = np.zeros(len(ids), np.int64)
-    outside_sizes[position[known]] = outside[known]
-    return outside_sizes > sizes
-
-
-def _best_assignment(rows: np.ndarray, columns: np.ndarray, iou: np.ndarray) -> np.ndarray:
-    """Indices of the one-to-one pairs with the most matches, then the largest sum of IoU."""
-    from scipy.optimize import linear_sum_assignment
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    n_rows, n_columns = int(rows.max()) + 1, int(columns.max()) + 1
-    edges = coo_array((np.ones(len(rows)), (rows, columns + n_rows)), shape=(n_rows + n_columns,) * 2)
-    cluster = connected_components(edges, directed=False)[1][rows]
-    chosen = []
-    for members in np.split(
-        np.argsort(cluster, kind="stable"), np.flatnonzero(np.diff(np.sort(cluster))) + 1
-    ):
-        local_rows, r = np.unique(rows[members], return_inverse=True)
-        local_columns, c = np.unique(columns[members], return_inverse=True)
-        gain = np.zeros((len(local_rows), len(local_columns)))
-        # One more match always outweighs every IoU that could be gained elsewhere.
-        gain[r, c] = min(gain.shape) + iou[members]
-        row_of, column_of = linear_sum_assignment(gain, maximize=True)
-        taken = np.full(gain.shape, -1)
-        taken[r, c] = members
-        picked = taken[row_of, column_of]
-        chosen.append(picked[picked >= 0])
-    return np.sort(np.concatenate(chosen))
+def _excused_ids(truth: Labels, predicted: Labels, overlap: Overlap) -> np.ndarray:
+    """Predicted objects with more pixels outside the annotated area than inside it."""
+    ignored = truth < 0
+    if not ignored.any():
+        return np.zeros(0, np.int32)
+    ids, outside = np.unique(predicted[ignored], return_counts=True)
+    inside_ids, inside = overlap.predicted_objects
+    sizes = dict(zip(inside_ids.tolist(), inside.tolist(), strict=True))
+    return ids[[key > 0 and pixels > sizes.get(key, 0) for key, pixels in zip(ids, outside, strict=True)]]

@@ -86,13 +86,8 @@ def bootstrap_intervals(
     """`bootstrap_interval` for many scores of the same images at once: ``(images, scores)`` each."""
     values = _ratio(numerators.sum(0), denominators.sum(0))
     spread = _resampled(numerators, denominators, resamples, seed)
-    tail = 50 * (1 - level)
-    intervals = []
-    for value, column in zip(values, spread.T, strict=True):
-        known = column[np.isfinite(column)]
-        low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (np.nan, np.nan)
-        intervals.append(Interval(float(value), float(low), float(high)))
-    return intervals
+    ends = [_ends(column, level) for column in spread.T]
+    return [Interval(float(value), *pair) for value, pair in zip(values, ends, strict=True)]
 
 
 def paired_test(
@@ -133,7 +128,16 @@ def paired_test(
     tail = 50 * (1 - level)
     low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (np.nan, np.nan)
     p_value = _swap_p_value(first, second, observed, resamples, seed)
-    return PairedTest(observed, float(low), float(high), p_value, len(first[0]))
+    return PairedTest(observed, low, high, p_value, len(first[0]))
+
+
+def _ends(spread: np.ndarray, level: float) -> tuple[float, float]:
+    """The two percentiles between which the share `level` of a resampled score lies."""
+    known = spread[np.isfinite(spread)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
 
 
 def _swap_p_value(

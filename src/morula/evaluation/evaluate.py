@@ -1,0 +1,159 @@
+"""The stage: a folder of predicted labels against the truth, into ``metrics.json`` and ``report.html``."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from morula import __version__
+from morula.data.files import write_atomic
+from morula.data.formats import read_labels
+from morula.data.sample import Sample
+from morula.errors import InputError
+from morula.evaluation.metrics import score_image
+from morula.evaluation.pairing import Pairing, Progress, pair_files
+from morula.evaluation.summary import ScoredImage, compare_predictions, summarize
+from morula.types import Labels
+
+MOST_PICTURES = 50
+"""The worst images that the report shows in full; the others stand in its table."""
+
+
+def evaluate(
+    predicted: Path,
+    truth: Path,
+    out: Path,
+    *,
+    strict: bool = False,
+    by: Sequence[str] = (),
+    compare: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Score predicted labels against the truth.
+
+    Args:
+        predicted: A label file, a folder of them, or what `morula predict` wrote.
+        truth: A label file, a folder of them, or a data set (then its index columns make strata, and its
+            images appear in the report). Pixels of its ``ignore_label`` count nowhere.
+        out: Receives ``metrics.json``, ``overlays`` and ``report.html``.
+        strict: A pair matches above an IoU threshold (DSB 2018), not at or above it (StarDist, Cellpose).
+        by: Index columns to make strata of; when empty, every text column with few values.
+        compare: Another prediction of the same images, to be tested against the first.
+        progress: Called with (images done, images in all).
+
+    Returns:
+        What ``metrics.json`` holds. Files that could not be read or paired are named under ``failed``,
+        ``without_truth`` and ``without_prediction``; they are not scored.
+
+    Raises:
+        InputError: Nothing can be scored: missing folders, no pairs, every file unreadable, unknown column.
+    """
+    pairing = pair_files(predicted, truth)
+    other = pair_files(compare, truth) if compare else None
+    total = len(pairing.pairs) + (len(other.pairs) if other else 0)
+    failed: dict[str, str] = {}
+    images = _score(pairing, strict, failed, _shifted(progress, 0, total))
+    if not images:
+        name, message = next(iter(failed.items()))
+        msg = f"none of the {len(failed)} pairs could be scored; {name}: {message}"
+        raise InputError(msg)
+    metrics: dict[str, Any] = {
+        "kind": "evaluate",
+        "version": __version__,
+        "predicted": str(predicted),
+        "truth": str(truth),
+        **summarize(images, by=by, strict=strict),
+        "failed": failed,
+        "without_truth": list(pairing.without_truth),
+        "without_prediction": list(pairing.without_prediction),
+    }
+    if other is not None:
+        rivals = _score(other, strict, {}, _shifted(progress, len(pairing.pairs), total))
+        metrics["comparison"] = {"with": str(compare), "tests": compare_predictions(images, rivals)}
+    metrics["overlays"] = _draw_worst(pairing, metrics["images"], out)
+    write_metrics(metrics, out)
+    return metrics
+
+
+def score_pairs(
+    pairs: Iterable[tuple[str, Labels, Labels, dict[str, str]]],
+    *,
+    by: Sequence[str] = (),
+    strict: bool = False,
+) -> dict[str, Any]:
+    """The scores of images in memory, as `evaluate` writes them.
+
+    Args:
+        pairs: Id, truth, predicted labels and index columns of each image; taken one at a time.
+        by: As for `evaluate`.
+        strict: As for `evaluate`.
+
+    Raises:
+        InputError: No pairs, unequal shapes or an unknown column.
+    """
+    images = [
+        ScoredImage(name, score_image(truth, predicted, strict=strict), attributes)
+        for name, truth, predicted, attributes in pairs
+    ]
+    return summarize(images, by=by, strict=strict)
+
+
+def write_metrics(metrics: dict[str, Any], out: Path) -> None:
+    """Write ``metrics.json`` and the report made of it.
+
+    Raises:
+        InputError: `out` cannot be written.
+    """
+    from morula.evaluation.report import EvaluateReport, render_report
+
+    with write_atomic(out / "metrics.json") as part:
+        part.write_text(json.dumps(metrics, indent=1, allow_nan=False), encoding="utf-8")
+    render_report(EvaluateReport.load(out), out / "report.html")
+
+
+def _score(pairing: Pairing, strict: bool, failed: dict[str, str], progress: Progress) -> list[ScoredImage]:
+    """Count every pair; those that cannot be read go into `failed` with their message."""
+    images = []
+    for done, (sample, path) in enumerate(pairing.pairs, 1):
+        try:
+            score = score_image(pairing.dataset.labels(sample), read_labels(path), strict=strict)
+            images.append(ScoredImage(sample.id, score, _columns(sample)))
+        except InputError as error:
+            failed[sample.id] = str(error)
+        progress(done, len(pairing.pairs))
+    return images
+
+
+def _columns(sample: Sample) -> dict[str, str]:
+    fold = {} if sample.fold is None else {"fold": str(sample.fold)}
+    return {**sample.attributes, **fold}
+
+
+def _shifted(progress: Progress | None, start: int, total: int) -> Progress:
+    """`progress` of a part that begins at `start` of `total`."""
+
+    def report(done: int, _: int) -> None:
+        if progress is not None:
+            progress(start + done, total)
+
+    return report
+
+
+def _draw_worst(pairing: Pairing, rows: list[dict[str, Any]], out: Path) -> dict[str, str]:
+    """Pictures of the worst images, truth beside prediction: id to path below `out`."""
+    from morula.evaluation.pictures import draw_comparison, write_jpeg
+
+    by_id = {sample.id: (sample, path) for sample, path in pairing.pairs}
+    drawn: dict[str, str] = {}
+    for row in sorted(rows, key=lambda row: row["dsb"])[:MOST_PICTURES]:
+        sample, path = by_id[row["id"]]
+        try:
+            image = pairing.dataset.image(sample) if sample.image else None
+        except InputError:
+            # The scores stand without the picture's background.
+            image = None
+        picture = draw_comparison(image, pairing.dataset.labels(sample), read_labels(path))
+        target = Path("overlays") / f"{sample.id}.jpg"
+        write_jpeg(out / target, picture)
+        drawn[sample.id] = target.as_posix()
+    return drawn

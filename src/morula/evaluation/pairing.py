@@ -1,0 +1,155 @@
+"""Which predicted label file belongs to which truth."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from morula.data.dataset import LABEL_FOLDERS, Dataset, id_of, images_below
+from morula.data.formats import stem_of
+from morula.data.layouts import open_dataset
+from morula.data.sample import Sample
+from morula.errors import InputError
+
+LABEL_ENDINGS = ("_label", "_labels", "_mask", "_masks", "_cp_masks")
+"""What label files add to the name of their image (NeurIPS CellSeg, Cellpose)."""
+
+Progress = Callable[[int, int], None]
+"""Called with how many images are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Predicted label files beside the samples that hold their truth."""
+
+    dataset: Dataset
+    """Where the truth, the images (if any) and the index columns are read from."""
+
+    pairs: tuple[tuple[Sample, Path], ...]
+    """Truth and predicted file, sorted by id."""
+
+    without_truth: tuple[str, ...]
+    """Predicted ids that no truth belongs to."""
+
+    without_prediction: tuple[str, ...]
+    """Ids of the truth that no prediction belongs to."""
+
+
+def pair_files(predicted: Path, truth: Path) -> Pairing:
+    """Pair label files by their path below both folders, else by their name where it is unique.
+
+    Args:
+        predicted: A label file, a folder of them, or what `morula predict` wrote (its ``labels`` count).
+        truth: A label file, a folder of them, or a data set; only a data set has images and index columns.
+
+    Raises:
+        InputError: A folder is missing or empty, or nothing pairs.
+    """
+    dataset = find_truth(truth)
+    files = predicted_files(predicted)
+    samples = {sample.id: sample for sample in dataset.labelled}
+    if predicted.is_file() and len(samples) == 1:
+        return Pairing(dataset, ((*samples.values(), predicted),), (), ())
+    found = _join(files, samples)
+    if not found:
+        msg = (
+            f"no file in {predicted} has a truth of its name in {truth}: {next(iter(files))!r} and"
+            f" {next(iter(samples))!r}, for example. Give both the same names."
+        )
+        raise InputError(msg)
+    used = set(found.values())
+    return Pairing(
+        dataset,
+        tuple((samples[name], files[found[name]]) for name in sorted(found)),
+        tuple(sorted(set(files) - used)),
+        tuple(sorted(set(samples) - set(found))),
+    )
+
+
+def find_truth(truth: Path) -> Dataset:
+    """The data set that holds the truth; a plain file or folder of labels becomes one without images.
+
+    Raises:
+        InputError: There is nothing, or no labels in it.
+    """
+    if truth.is_file():
+        return Dataset(truth.parent, (Sample(stem_of(truth), (), (truth,)),))
+    if not truth.is_dir():
+        msg = f"{truth} does not exist. Give a folder of label files, or a data set with images and labels."
+        raise InputError(msg)
+    whole = _as_dataset(truth) or _labels_of_dataset(truth)
+    if whole is not None:
+        return whole
+    files = images_below(truth)
+    if not files:
+        msg = f"{truth} holds no label files. Give a folder of label files, or a data set."
+        raise InputError(msg)
+    return Dataset(truth, tuple(Sample(_bare(id_of(path, truth)), (), (path,)) for path in files))
+
+
+def predicted_files(predicted: Path) -> dict[str, Path]:
+    """Predicted label files by their id.
+
+    Raises:
+        InputError: There are none.
+    """
+    if predicted.is_file():
+        return {stem_of(predicted): predicted}
+    folder = predicted / "labels" if (predicted / "labels").is_dir() else predicted
+    files = images_below(folder)
+    if not files:
+        msg = f"{folder} holds no label files. Give a folder of them, or what `morula predict` wrote."
+        raise InputError(msg)
+    return {id_of(path, folder): path for path in files}
+
+
+def _as_dataset(folder: Path) -> Dataset | None:
+    """`folder` as a data set, if it is laid out as one and has labels."""
+    signs = ("dataset.toml", "dataset.json", "index.csv", "images", "imgs", "imagesTr")
+    if not any((folder / name).exists() for name in signs) and not any(folder.glob("*/masks")):
+        return None
+    dataset = open_dataset(folder)
+    return dataset if dataset.labelled else None
+
+
+def _labels_of_dataset(folder: Path) -> Dataset | None:
+    """The data set that has `folder` as its folder of labels, so that images and columns are found too."""
+    if folder.resolve().name not in (*LABEL_FOLDERS, "labelsTr"):
+        return None
+    root = folder.resolve().parent
+    try:
+        dataset = _as_dataset(root)
+    except InputError:
+        # The labels can be read all the same; only pictures and strata are lost.
+        return None
+    if dataset is None:
+        return None
+    inside = [
+        sample for sample in dataset.labelled if sample.labels[0].resolve().is_relative_to(folder.resolve())
+    ]
+    return dataset if inside else None
+
+
+def _join(files: Iterable[str], samples: Iterable[str]) -> dict[str, str]:
+    """Sample id to predicted id: equal paths first, then names that are unique on both sides."""
+    names, ids = {_bare(name): name for name in files}, set(samples)
+    found = {name: names[name] for name in ids if name in names}
+    found |= {name: name for name in ids & set(names.values())}
+    short_files, short_ids = _unique_names(names), _unique_names({name: name for name in ids})
+    taken = set(found.values())
+    for short in short_files.keys() & short_ids.keys():
+        if short_ids[short] not in found and short_files[short] not in taken:
+            found[short_ids[short]] = short_files[short]
+    return found
+
+
+def _unique_names(names: dict[str, str]) -> dict[str, str]:
+    """Last part of every key to its value, where no other key ends in the same."""
+    counts = Counter(name.rsplit("/", 1)[-1] for name in names)
+    last = {name.rsplit("/", 1)[-1]: value for name, value in names.items()}
+    return {short: value for short, value in last.items() if counts[short] == 1}
+
+
+def _bare(name: str) -> str:
+    """`name` without the ending that marks label files."""
+    return next((name.removesuffix(ending) for ending in LABEL_ENDINGS if name.endswith(ending)), name)
