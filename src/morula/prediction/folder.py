@@ -23,7 +23,7 @@ def shelf() -> Path:
     return Path(str(resources.files("morula"))) / "models"
 
 
-def shipped_models() -> dict[str, str]:
+def models() -> dict[str, str]:
     """Name and one-line description of every model that ships with the package."""
     found = sorted(path.parent for path in shelf().glob("*/plan.toml"))
     return {folder.name: _description(folder) for folder in found}
@@ -40,7 +40,7 @@ def find_folder(name_or_path: str | Path) -> Path:
     Raises:
         InputError: There is neither; the message lists the shipped models.
     """
-    shipped = shipped_models()
+    shipped = models()
     if str(name_or_path) in shipped:
         return shelf() / str(name_or_path)
     path = Path(name_or_path)
