@@ -66,7 +66,9 @@ def measure_ceilings(
 
 def _working_labels(labels: Labels, zoom: Sequence[float] | None) -> Labels:
     side = LARGEST_PX.get(labels.ndim, 128)
-    window = tuple(slice(max(0, (size - side) // 2), max(0, (size - side) // 2) + side) for size in labels.shape)
+    window = tuple(
+        slice(max(0, (size - side) // 2), max(0, (size - side) // 2) + side) for size in labels.shape
+    )
     crop = np.ascontiguousarray(np.maximum(labels[window], 0))
     if zoom is None:
         return crop

@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def has_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16, AMX, Arm BF16); False when unknown."""
+    """Whether the processor multiplies bfloat16 natively (AVX-512, AMX, Arm); False when unknown."""
     try:
         lines = cpu_info.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

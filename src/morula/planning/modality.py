@@ -90,4 +90,6 @@ def _k_means(table: np.ndarray, k: int, rounds: int = 30) -> np.ndarray:
 
 
 def _cost(table: np.ndarray, groups: np.ndarray) -> float:
-    return float(sum(((table[groups == g] - table[groups == g].mean(0)) ** 2).sum() for g in np.unique(groups)))
+    return float(
+        sum(((table[groups == g] - table[groups == g].mean(0)) ** 2).sum() for g in np.unique(groups))
+    )

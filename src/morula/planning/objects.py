@@ -68,9 +68,9 @@ def solidity(mask: np.ndarray) -> float:
     The hull runs through the centres of the pixels' faces, as in scikit-image's ``convex_hull_image``
     with ``offset_coordinates``.
     """
-    inside = np.pad(mask, 1)
-    edge = inside & ~ndimage.binary_erosion(inside)
-    points = np.argwhere(edge).astype(np.float64)
+    # Only boundary pixels can touch the hull; beyond the crop is outside.
+    interior = np.asarray(ndimage.binary_erosion(mask), bool)
+    points = np.argwhere(mask & ~interior).astype(np.float64)
     steps = np.concatenate([np.eye(mask.ndim), -np.eye(mask.ndim)]) / 2
     try:
         hull = ConvexHull((points[:, None] + steps).reshape(-1, mask.ndim))
@@ -87,7 +87,9 @@ def _solidities(objects: Labels, boxes: list[tuple[slice, ...]]) -> Float64[np.n
 
 def _contrast(image: Image, labels: Labels) -> float:
     steps = tuple(slice(None, None, max(1, size // 512)) for size in labels.shape)
-    values = np.nan_to_num(image.pixels[(slice(None), *steps)].astype(np.float64), posinf=0.0, neginf=0.0).mean(0)
+    values = np.nan_to_num(
+        image.pixels[(slice(None), *steps)].astype(np.float64), posinf=0.0, neginf=0.0
+    ).mean(0)
     sparse = labels[steps]
     inside, outside = values[sparse > 0], values[sparse == 0]
     deviation = float(values.std())

@@ -44,7 +44,7 @@ def read_recipe(name: str) -> Table:
 
 
 def parse_overrides(pairs: Sequence[str]) -> Table:
-    """``["training.steps=300", "network.kind=plain_unet"]`` as nested tables; values are TOML, or plain words.
+    """``["training.steps=300", "network.kind=plain_unet"]`` as nested tables; values are TOML or plain words.
 
     >>> parse_overrides(["training.steps=300", "representation.kind=hover"])
     {'training': {'steps': 300}, 'representation': {'kind': 'hover'}}
@@ -114,13 +114,14 @@ class _Draft:
                 msg = f"{part} = {node!r} must be a table."
                 raise InputError(msg)
         given = node.get(last)
-        both_tables = isinstance(given, Mapping) and isinstance(decision.value, Mapping)
-        node[last] = copy.deepcopy(decision.value) if given is None else given
-        if both_tables:
-            node[last] = merge(decision.value, given)
-        reason = decision.reason if given is None else self._why_given(key)
-        if both_tables and given.get("kind") in (None, decision.value.get("kind")):
-            reason = f"{decision.reason}; {', '.join(given)}: {reason}"
+        if given is None:
+            node[last], reason = copy.deepcopy(decision.value), decision.reason
+        elif isinstance(given, Mapping) and isinstance(decision.value, Mapping):
+            node[last], reason = merge(decision.value, given), self._why_given(key)
+            if given.get("kind") in (None, decision.value.get("kind")):
+                reason = f"{decision.reason}; {', '.join(given)}: {reason}"
+        else:
+            reason = self._why_given(key)
         if reason:
             self.reasons[key] = reason
         return node[last]
@@ -174,9 +175,7 @@ def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:
     network = draft.settle("network", rules.network(facts, zoom))
     divisor = read_network(network).divisor
     aspect = scaling.get("spacing_um") or (1.0,) * facts.ndim
-    patch = draft.numbers(
-        "training.patch_size", rules.patch_size(facts, zoom, divisor, aspect), facts.ndim
-    )
+    patch = draft.numbers("training.patch_size", rules.patch_size(facts, zoom, divisor, aspect), facts.ndim)
     if any(side % divisor for side in patch):
         msg = f"training.patch_size = {list(patch)} must be multiples of {divisor}: the network halves them."
         raise InputError(msg)

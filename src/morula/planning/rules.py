@@ -50,7 +50,9 @@ def channels(facts: Fingerprint) -> Decision:
     if coloured and all(names[:3] == RGB or len(names) == 1 for names in kinds):
         n_grey = sum(len(image.channels) == 1 for image in facts.images)
         grey = f"; {n_grey} grey ones fill all three" if n_grey else ""
-        return Decision(RGB, f"{len(facts.images) - n_grey} of {len(facts.images)} images are in colour{grey}")
+        return Decision(
+            RGB, f"{len(facts.images) - n_grey} of {len(facts.images)} images are in colour{grey}"
+        )
     if all(len(names) == 1 for names in kinds):
         usual = max(kinds, key=[image.channels for image in facts.images].count)
         return Decision(usual, f"every image has one channel, mostly named {usual[0]!r}")
@@ -82,7 +84,9 @@ def scaling(facts: Fingerprint) -> Decision:
         axes = max(facts.spacing_um) / min(facts.spacing_um)
         if facts.spacing_spread > 1.05 or axes > 1.5:
             target = tuple(float(f"{size / factor:.4g}") for size in facts.spacing_um)
-            spread = f"pixel sizes differ by x{facts.spacing_spread:.2f} between images, x{axes:.1f} between axes"
+            spread = (
+                f"pixel sizes differ x{facts.spacing_spread:.2f} between images, x{axes:.1f} between axes"
+            )
             value = {"kind": "spacing", "spacing_um": target, "diameter_px": round(median * factor, 2)}
             return Decision(value, f"{spread}; {why}")
     value = {"kind": "native", "factor": factor, "diameter_px": round(median * factor, 2)}
@@ -134,7 +138,7 @@ def patch_size(facts: Fingerprint, zoom: Sequence[float], divisor: int, aspect: 
         facts: The data.
         zoom: Working pixels per input pixel, per axis.
         divisor: Of the network.
-        aspect: Working pixel size per axis; only the proportions matter (3D: a patch is about as long as wide).
+        aspect: Working pixel size per axis; only the proportions matter: a 3D patch is about a cube.
     """
     shape = [size * z for size, z in zip(facts.shape_median, zoom, strict=True)]
     diameter = facts.image_diameter_px.p50 * math.prod(zoom) ** (1 / facts.ndim)
@@ -146,13 +150,13 @@ def patch_size(facts: Fingerprint, zoom: Sequence[float], divisor: int, aspect: 
     across = min(value) / max(diameter, 1.0)
     return Decision(
         value,
-        f"about {across:.0f} objects across, the median image is {_times([round(s) for s in shape])} working px, "
-        f"the network needs multiples of {divisor}",
+        f"about {across:.0f} objects across; the median image is {_times([round(s) for s in shape])} working "
+        f"px, the network needs multiples of {divisor}",
     )
 
 
 def _fill(budget: float, shape: Sequence[float], aspect: Sequence[float]) -> list[float]:
-    """Sides of equal physical length with `budget` voxels; what a short axis cannot use goes to the others."""
+    """Sides of equal physical length with `budget` voxels; what a short axis leaves goes to the others."""
     sides = np.zeros(len(shape))
     free = np.ones(len(shape), bool)
     share = 1 / np.asarray(aspect, np.float64)
@@ -174,7 +178,9 @@ def batch_size(patch: Sequence[int]) -> Decision:
     """Patches per step, for about half a million pixels, between 2 and 16."""
     pixels = math.prod(patch)
     value = min(16, max(2, round(8 * PATCH_PX**2 / pixels)))
-    return Decision(value, f"{value} patches of {_times(patch)} are {value * pixels / 1e6:.1f} megapixels a step")
+    return Decision(
+        value, f"{value} patches of {_times(patch)} are {value * pixels / 1e6:.1f} megapixels a step"
+    )
 
 
 def halo(facts: Fingerprint, zoom: Sequence[float], patch: Sequence[int]) -> Decision:
@@ -192,13 +198,17 @@ def steps(facts: Fingerprint, zoom: Sequence[float], patch: Sequence[int], batch
     pixels = sum(math.prod(shape) for shape in labelled) * math.prod(zoom)
     wanted = 40 * pixels / (math.prod(patch) * batch)
     value = int(min(12000, max(1500, round(wanted, -2))))
-    return Decision(value, f"{pixels / 1e6:.1f} labelled megapixels, seen about forty times, within 1500 to 12000")
+    return Decision(
+        value, f"{pixels / 1e6:.1f} labelled megapixels, seen about forty times, within 1500 to 12000"
+    )
 
 
 def averaging(n_steps: int) -> Decision:
     """Decay of the moving average of the weights."""
     value = float(f"{min(0.999, max(0.0, 1 - 10 / n_steps)):.4g}")
-    return Decision(value, "the average runs over about the last tenth of a short training, at most 1000 steps")
+    return Decision(
+        value, "the average runs over about the last tenth of a short training, at most 1000 steps"
+    )
 
 
 def validate_every(n_steps: int) -> Decision:
@@ -216,8 +226,12 @@ def precision(facts: Fingerprint) -> Decision:
 def tile_size(facts: Fingerprint, patch: Sequence[int], divisor: int) -> Decision:
     """Prediction tile."""
     if facts.ndim == 2:
-        return Decision(tuple(max(_up(512, divisor), side) for side in patch), "large tiles waste little overlap")
-    return Decision(tuple(_up(1.5 * side, divisor) for side in patch), "one and a half patches per axis fit memory")
+        return Decision(
+            tuple(max(_up(512, divisor), side) for side in patch), "large tiles waste little overlap"
+        )
+    return Decision(
+        tuple(_up(1.5 * side, divisor) for side in patch), "one and a half patches per axis fit memory"
+    )
 
 
 def zoom_range(facts: Fingerprint) -> Decision:

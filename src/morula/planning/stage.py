@@ -63,7 +63,8 @@ def plan_run(
     changes = parse_overrides(overrides)
     dataset = open_dataset(data).select(select or {})
     if not dataset.labelled:
-        msg = f"{data}: none of the {len(dataset.samples)} images has labels; planning needs some. See `morula check`."
+        n_images = len(dataset.samples)
+        msg = f"{data}: none of the {n_images} images has labels; planning needs some. See `morula check`."
         raise InputError(msg)
     facts = fingerprint(dataset, progress=progress("measuring images") if progress else None)
     plan, reasons = make_plan(facts, recipe, changes)
@@ -75,6 +76,7 @@ def plan_run(
         progress=progress("measuring representations") if progress else None,
     )
     facts = facts.model_copy(update={"ceilings": ceilings})
+    plan, reasons = make_plan(facts, recipe, changes)  # the same, with the ceilings in its reasons
     with write_atomic(run / "fingerprint.json") as part:
         part.write_text(facts.dumps(), encoding="utf-8")
     with write_atomic(run / "plan.toml") as part:

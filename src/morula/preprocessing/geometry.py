@@ -72,7 +72,7 @@ def working_shape(
     """
     if len(image_shape) != plan.ndim:
         msg = (
-            f"the image has {len(image_shape)} spatial axes (shape {image_shape}); the model needs {plan.ndim}. "
+            f"the image has {len(image_shape)} spatial axes (shape {image_shape}), the model {plan.ndim}. "
             "Name the axes (--axes), or choose another model."
         )
         raise InputError(msg)

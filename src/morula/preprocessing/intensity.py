@@ -56,7 +56,7 @@ class Normalizer:
         return cls(np.array(offsets, np.float64), np.array(scales, np.float64), n_bad)
 
     def apply(self, pixels: Pixels) -> Float32[np.ndarray, "_ *_"]:
-        """Normalise the image or any crop ``(C, *spatial)`` of it; constant channels and bad pixels become 0."""
+        """Normalise the image or a crop ``(C, *spatial)``; constant channels and bad pixels become 0."""
         exact = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
         work = np.float32 if exact else np.float64
         shape = (-1,) + (1,) * (pixels.ndim - 1)
@@ -87,7 +87,7 @@ def percentiles(channel: np.ndarray, shares: tuple[float, ...]) -> tuple[float, 
     """
     values, counts, _ = _distribution(channel)
     if not len(values):
-        msg = f"a channel ({channel.dtype}, shape {channel.shape}) has no finite pixel; export the image again."
+        msg = f"a channel ({channel.dtype}, shape {channel.shape}) has no finite pixel; export it again."
         raise InputError(msg)
     return tuple(_percentile(values, counts, share) for share in shares)
 

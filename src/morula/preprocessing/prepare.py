@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from morula.data.dataset import Dataset
-from morula.data.formats import write_atomic
+from morula.data.files import write_atomic
 from morula.data.sample import Image, Sample
 from morula.errors import InputError
 from morula.labels.measure import diameters
@@ -165,13 +165,12 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _write_sample(target: Path, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
     """Each file appears whole; ``meta.json`` goes first and comes last, so it vouches for the others."""
     try:
-        target.mkdir(parents=True, exist_ok=True)
         (target / "meta.json").unlink(missing_ok=True)
-        for name, array in arrays.items():
-            with write_atomic(target / f"{name}.npy") as scratch, scratch.open("wb") as file:
-                np.save(file, array)
-        with write_atomic(target / "meta.json") as scratch:
-            scratch.write_text(json.dumps(meta), encoding="utf-8")
     except OSError as error:
-        msg = f"cannot write the prepared arrays to {target}: {error}. Free space, or choose another folder."
+        msg = f"cannot write to {target}: {error}. Choose another folder."
         raise InputError(msg) from error
+    for name, array in arrays.items():
+        with write_atomic(target / f"{name}.npy") as part, part.open("wb") as file:
+            np.save(file, array)
+    with write_atomic(target / "meta.json") as part:
+        part.write_text(json.dumps(meta), encoding="utf-8")
