@@ -1,7 +1,7 @@
 """What an array's axes mean, and how they are put in the order ``(C, *spatial)``.
 
-Letters: ``Z Y X`` space, ``C`` channels, ``S`` colour samples of a pixel (RGB, RGBA), ``T`` time, ``?`` unknown.
-A meaning is read from the file or given by the user; it is never guessed.
+Letters: ``Z Y X`` space, ``C`` channels, ``S`` colour samples (RGB, RGBA), ``T`` time, ``?`` unknown. A
+meaning is read from the file or given by the user; it is never guessed.
 """
 
 import math
@@ -64,16 +64,15 @@ def arrange_image(
     """The image in `raw`, channels first, with what the user says about it put before what the file says.
 
     An alpha channel that is the same everywhere (opaque) says nothing and is dropped; one that varies is kept
-    as the channel ``alpha``. Axes of length one that are not ``Y`` or ``X`` are dropped, save a ``Z`` of `axes`.
+    as the channel ``alpha``. Axes of length one that are not ``Y`` or ``X`` are dropped, save a ``Z``
+    that `axes` names.
 
     Raises:
         InputError: Axes are ambiguous, or `axes`, `channels` or `spacing_um` do not fit the file.
     """
     pixels, letters = _settle(raw, name, axes)
     if "C" in letters and "S" in letters:
-        _refuse(
-            f"{name}: has a channel axis and colour samples (axes {letters}).", "Save it as one or the other."
-        )
+        _refuse(f"{name}: has channels and colour samples (axes {letters}).", "Save it as one or the other.")
     colours = "S" in letters
     letters = letters.replace("S", "C")
     order = [letters.index(letter) for letter in "CZYX" if letter in letters]
@@ -94,14 +93,13 @@ def arrange_labels(raw: Raw, name: str, axes: str | None) -> np.ndarray:
     Raises:
         InputError: The file holds colours or channels, or its axes are ambiguous.
     """
-    if axes is None and set(raw.axes) <= set("?YX") and len(_long_axes(raw.pixels)) == 3:
+    if "?" not in raw.axes and "T" not in raw.axes:
+        axes = None  # what label files say goes first: the option speaks of the images
+    elif axes is None and sum(length > 1 for length in raw.pixels.shape) == 3:
         raw = Raw(raw.pixels.squeeze(), "ZYX")
     pixels, letters = _settle(raw, name, axes)
-    if "S" in letters and pixels.shape[letters.index("S")] in (2, 4):
-        pixels = _drop_opaque(np.moveaxis(pixels, letters.index("S"), 0))[0]
-        letters = "C" + letters.replace("S", "")
-        if len(pixels) == 1:
-            pixels, letters = pixels[0], letters[1:]
+    if letters.endswith("S") and pixels.shape[-1] == 2 and _is_constant(pixels[..., 1]):
+        pixels, letters = pixels[..., 0], letters[:-1]
     for letter in "CS":
         if letter in letters:
             count = pixels.shape[letters.index(letter)]
@@ -117,10 +115,6 @@ def _refuse(found: str, remedy: str) -> NoReturn:
     raise InputError(msg)
 
 
-def _long_axes(pixels: np.ndarray) -> list[int]:
-    return [index for index, length in enumerate(pixels.shape) if length > 1]
-
-
 def _settle(raw: Raw, name: str, axes: str | None) -> tuple[np.ndarray, str]:
     """Pixels and letters with nothing left but ``C S Z Y X``, each at most once."""
     if 0 in raw.pixels.shape:
@@ -128,25 +122,18 @@ def _settle(raw: Raw, name: str, axes: str | None) -> tuple[np.ndarray, str]:
     pixels, letters = (raw.pixels, raw.axes) if axes is None else _by_option(raw, name, axes.upper())
     if axes is None and letters == "?" * pixels.ndim and pixels.ndim >= 2:
         letters = _planar(pixels.shape)
-    keep = [
-        i for i, letter in enumerate(letters) if pixels.shape[i] > 1 or letter in ("YXZ" if axes else "YX")
-    ]
+    always = "ZYX" if axes else "YX"
+    keep = [i for i, letter in enumerate(letters) if pixels.shape[i] > 1 or letter in always]
     pixels = pixels.reshape([pixels.shape[i] for i in keep])
     letters = "".join(letters[i] for i in keep)
     if "T" in letters:
         _refuse(
             f"{name}: has {pixels.shape[letters.index('T')]} time points (axes {letters}); expected one.",
-            "Save each as a file of its own, or, if this is no time, say what it is with --axes (such as ZYX).",
+            "Save each as a file of its own, or, if this is no time, say so with --axes (such as ZYX).",
         )
-    if (
-        "Y" not in letters
-        or "X" not in letters
-        or set(letters) - set("CSZYX")
-        or len(set(letters)) < len(letters)
-    ):
+    if not {"Y", "X"} <= set(letters) <= set("CSZYX") or len(set(letters)) < len(letters):
         _refuse(
-            f"{name}: what the axes of its shape {raw.pixels.shape} mean is not said in the file"
-            f" (z or channels?).",
+            f"{name}: the file does not say what the axes of its shape {raw.pixels.shape} are (z or channels?).",
             "Say so with --axes or 'axes' in dataset.toml: one letter of C Z Y X per axis, such as ZYX or CYX"
             " (S for RGB samples).",
         )
@@ -174,15 +161,19 @@ def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
     if raw.pixels.ndim == 2 and len(axes) > 2:
         return raw.pixels, "YX"  # a single plane among stacks
     _refuse(
-        f"{name}: has shape {raw.pixels.shape}, so {raw.pixels.ndim} axes, but --axes {axes} names {len(axes)}.",
-        "Give one letter per axis.",
+        f"{name}: has the shape {raw.pixels.shape}, but --axes {axes} names {len(axes)} axes.",
+        "Give one letter per axis of the array, in its order.",
     )
+
+
+def _is_constant(pixels: np.ndarray) -> bool:
+    return bool((pixels == pixels.flat[0]).all())
 
 
 def _drop_opaque(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Colour samples ``(S, ...)`` without an alpha that says nothing, and their names."""
     names = {1: ("grey",), 2: ("grey", "alpha"), 3: _RGBA[:3], 4: _RGBA}.get(len(pixels), ())
-    if names[-1:] == ("alpha",) and (pixels[-1] == pixels[-1].flat[0]).all():
+    if names[-1:] == ("alpha",) and _is_constant(pixels[-1]):
         return pixels[:-1], names[:-1]
     return pixels, names
 

@@ -69,14 +69,15 @@ class Dataset:
         if not sample.labels:
             msg = f"{sample.id} has no labels."
             raise InputError(msg)
-        axes = self.axes.upper().replace("C", "").replace("S", "") if self.axes else None
+        # Labels have the images' axes without channels.
+        axes = self.axes.upper().translate({ord("C"): None, ord("S"): None}) if self.axes else None
         return read_labels(sample.labels, axes=axes, ignore_label=self.ignore_label)
 
     def select(self, where: Mapping[str, set[str]]) -> "Dataset":
         """The samples whose index columns have one of the given values.
 
         Args:
-            where: Column to accepted values, all as text: ``{"modality": {"fluorescence"}, "fold": {"1", "2"}}``.
+            where: Column to accepted values, all as text: ``{"modality": {"fluorescence"}, "fold": {"1"}}``;
                 ``id``, ``fold`` and ``group`` are columns too.
 
         Raises:
@@ -137,8 +138,8 @@ def find_images(paths: Sequence[Path]) -> list[tuple[str, Path]]:
         paths: Files and folders; folders are searched at any depth.
 
     Returns:
-        ``(stem with its subfolder, path)``, sorted by stem. Where two roots hold the same stem, the root's name
-        is put before it.
+        ``(stem with its subfolder, path)``, sorted by stem. Where two roots hold the same stem, the root's
+        name is put before it.
 
     Raises:
         InputError: A path does not exist, no image is found, or two files would have the same stem.

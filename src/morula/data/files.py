@@ -4,7 +4,7 @@ import errno
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from morula.errors import InputError
@@ -23,11 +23,10 @@ _REMEDIES = {
 
 @contextmanager
 def write_atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, of the same suffix, renamed to `path` when the block ends without an error.
+    """A temporary path beside `path`, same suffix, renamed to `path` when the block ends without error.
 
-    Missing folders are made. Whatever happens, `path` holds either its old content or the new one in full, and
-    no temporary file stays behind (save when the process is killed: such a file is hidden and ends in ``.part``
-    before its suffix).
+    Missing folders are made. Whatever happens, `path` holds either its old content or the new one in full,
+    and no temporary file stays behind (unless the process is killed: such a file is hidden).
 
     Raises:
         InputError: The disk is full, read-only or not permitted; the message says which.
@@ -43,10 +42,8 @@ def write_atomic(path: Path) -> Iterator[Path]:
         raise _writing(path, error) from error
     finally:
         # The first error is the one to tell.
-        try:
+        with suppress(OSError):
             part.unlink(missing_ok=True)
-        except OSError:
-            pass
 
 
 def _flush(part: Path) -> None:
@@ -68,11 +65,18 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: It is missing, a folder, unreadable or empty.
     """
+    return read_start(path, -1)
+
+
+def read_start(path: Path, count: int) -> bytes:
+    """The first `count` bytes of a file, or fewer when it is shorter; -1: all of them.
+
+    Raises:
+        InputError: It is missing, a folder, unreadable or empty.
+    """
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        msg = f"{path} does not exist."
-        raise InputError(msg) from None
+        with path.open("rb") as file:
+            content = file.read(count)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or error}. Check its permissions and copy it again."
         raise InputError(msg) from error

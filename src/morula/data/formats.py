@@ -1,12 +1,14 @@
 """Images and labels from files of any known format, and labels back into files."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from morula.data.axes import Raw, arrange_image, arrange_labels, show
-from morula.data.files import read_bytes, write_atomic
+from morula.data.files import read_start, write_atomic
+from morula.data.nifti import read_nifti
+from morula.data.numpy_file import read_numpy
+from morula.data.ome_zarr import is_zarr, read_zarr
 from morula.data.raster import read_raster
 from morula.data.sample import Image
 from morula.data.tiff import read_tiff, write_tiff
@@ -76,7 +78,8 @@ def read_image(
         spacing_um: Micrometres per pixel, one number or one per spatial axis in the order ``z y x``.
 
     Returns:
-        Pixels ``(C, *spatial)`` in the file's own dtype (booleans as uint8). An opaque alpha channel is dropped.
+        Pixels ``(C, *spatial)`` in the file's own dtype (booleans as uint8). An opaque alpha channel is
+        dropped.
 
     Raises:
         InputError: The file is missing, damaged or of an unknown format, or its axes are ambiguous.
@@ -89,8 +92,8 @@ def read_image(
     for part, file in zip(parts, path, strict=True):
         if part.pixels.shape[0] != 1 or part.pixels.shape != parts[0].pixels.shape:
             msg = (
-                f"{file} has shape {part.pixels.shape}, {path[0]} has {parts[0].pixels.shape}; expected one channel"
-                " a file and equal shapes. Export the channels again."
+                f"{file} has shape {part.pixels.shape}, {path[0]} has {parts[0].pixels.shape}; expected one"
+                " channel per file and equal shapes. Export the channels again."
             )
             raise InputError(msg)
     joined = Raw(np.concatenate([part.pixels for part in parts]), "CZYX" if parts[0].ndim == 3 else "CYX")
@@ -119,18 +122,15 @@ def read_labels(
         return to_labels(arrange_labels(_read(path), str(path), axes), str(path), ignore_label)
     if len(path) == 1:
         return read_labels(path[0], axes=axes, ignore_label=ignore_label)
-    labels: Labels | None = None
+    labels = np.zeros((), np.int32)
     for number, part in enumerate(path, 1):
         inside = arrange_labels(_read(part), str(part), axes) != 0
-        if labels is None:
+        if number == 1:
             labels = np.zeros(inside.shape, np.int32)
         if inside.shape != labels.shape:
             msg = f"{part} has shape {inside.shape}, {path[0]} has {labels.shape}. Export the masks again."
             raise InputError(msg)
         labels[inside] = number
-    if labels is None:
-        msg = "no label file given."
-        raise InputError(msg)
     return labels
 
 
@@ -142,21 +142,22 @@ def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) ->
     """
     if pixels.dtype.kind == "b":
         return pixels.astype(np.int32)
-    low, high = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
-    if pixels.dtype.kind == "f" and not (
-        np.isfinite([low, high]).all() and (pixels == np.rint(pixels)).all()
-    ):
-        msg = f"{name} holds fractions, NaN or infinity ({pixels.dtype}); expected integer ids. Save labels as integers."
+    if pixels.dtype.kind not in "uif":
+        msg = f"{name} holds {pixels.dtype} values; expected integer ids. Save labels as integers."
         raise InputError(msg)
-    if pixels.dtype.kind not in "uif" or high > np.iinfo(np.int32).max:
-        msg = f"{name} holds {pixels.dtype} values up to {high}; expected ids up to 2147483647. Renumber the objects."
+    low, high = pixels.min(), pixels.max()
+    if pixels.dtype.kind == "f" and not (np.isfinite([low, high]).all() and (pixels % 1 == 0).all()):
+        msg = f"{name} holds fractions, NaN or infinity; expected integer ids. Save labels as integers."
+        raise InputError(msg)
+    if high > np.iinfo(np.int32).max:
+        msg = f"{name} holds ids up to {high}; expected at most 2147483647. Renumber the objects."
         raise InputError(msg)
     if ignore_label is not None:
         low = np.min(pixels, where=pixels != ignore_label, initial=0)
     if low < 0:
         msg = (
-            f"{name} holds negative ids (down to {low}); expected 0 for background and positive ids. If a negative"
-            " number means 'not annotated', say so with 'ignore_label' in dataset.toml."
+            f"{name} holds negative ids (down to {low}); expected 0 for background and positive ids."
+            " If a negative number means 'not annotated', say so with 'ignore_label' in dataset.toml."
         )
         raise InputError(msg)
     labels = pixels.astype(np.int32)
@@ -192,15 +193,16 @@ def _read(path: Path) -> Raw:
     if not path.exists():
         msg = f"{path} does not exist."
         raise InputError(msg)
+    if is_zarr(path):
+        return read_zarr(path)
+    if path.is_dir():
+        msg = f"{path} is a folder; expected an image file, or a .zarr folder with Zarr metadata."
+        raise InputError(msg)
     if not name.endswith(IMAGE_SUFFIXES):
         msg = f"{path}: images of this kind cannot be read. Known: {' '.join(sorted(IMAGE_SUFFIXES))}."
         raise InputError(msg)
-    return _reader(path)(path)
-
-
-def _reader(path: Path) -> Callable[[Path], Raw]:
-    try:
-        with path.open("rb") as file:
-            return read_tiff if file.read(4) in _TIFF_MAGIC else read_raster
-    except OSError:
-        return lambda path: Raw(np.frombuffer(read_bytes(path), np.uint8), "?")
+    if name.endswith((".npy", ".npz")):
+        return read_numpy(path)
+    if name.endswith((".nii", ".nii.gz")):
+        return read_nifti(path)
+    return read_tiff(path) if read_start(path, 4) in _TIFF_MAGIC else read_raster(path)

@@ -45,7 +45,7 @@ class Description(Spec, frozen=True):
     @property
     def spacing(self) -> tuple[float, ...] | None:
         """`spacing_um` as one number per axis (a single one serves all axes)."""
-        return (self.spacing_um,) if isinstance(self.spacing_um, float) else self.spacing_um
+        return (float(self.spacing_um),) if isinstance(self.spacing_um, int | float) else self.spacing_um
 
 
 def read_description(root: Path) -> Description:

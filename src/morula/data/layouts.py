@@ -9,6 +9,7 @@ from typing import Any
 
 from morula.data.dataset import IMAGE_FOLDERS, LABEL_FOLDERS, Dataset, id_of, images_below, refuse_twins
 from morula.data.index import Description, join_index, read_description, read_index
+from morula.data.ome_zarr import labels_inside
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.types import Spacing
@@ -21,12 +22,14 @@ _LABEL_ENDINGS = ("", "_label", "_labels", "_mask", "_masks", "_cp_masks")
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 _KNOWN = """
-  images/a.png and labels/a.tif      folders 'images' (imgs) and 'labels' (masks), equal names; also labels/a_label.tif
-  images/a_0000.nii.gz, labels/a.nii.gz          one file per channel (nnU-Net's names)
-  imagesTr/a_0000.nii.gz, labelsTr/a.nii.gz, dataset.json          nnU-Net raw
-  a/images/a.png and a/masks/*.png   one mask file per object (DSB 2018)
-  a.png and a_masks.tif              labels beside their images (Cellpose)
-  index.csv with the columns image and labels; or dataset.toml with the keys images and labels"""
+  images/a.png, labels/a.tif               also imgs and masks; also labels/a_label.tif (NeurIPS CellSeg)
+  images/a_0000.nii.gz, labels/a.nii.gz    one file per channel
+  imagesTr/a_0000.png, labelsTr/a.png, dataset.json    nnU-Net raw
+  a/images/a.png, a/masks/*.png            one mask file per object (DSB 2018)
+  a.png, a_masks.tif                       labels beside their images (Cellpose)
+  a.zarr, images/a.zarr                    OME-Zarr, labels inside or in labels/a.zarr
+  index.csv                                with the columns image and labels: paths
+  dataset.toml                             with the keys images and labels: folders"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,9 @@ def survey(
     description = read_description(root)
     index = root / description.index
     if not index.exists() and "index" in description.model_fields_set:
-        msg = f"{root / 'dataset.toml'} names the index {description.index}, which does not exist. Mend the key."
+        msg = (
+            f"{root / 'dataset.toml'} names the index {description.index}, which is not there. Mend the key."
+        )
         raise InputError(msg)
     table = read_index(index) if index.exists() else []
     found = _find(root, description, table)
@@ -169,7 +174,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         [int(key) for key in header.get("channel_names", header.get("modality", {}))]
         return header
     except (OSError, ValueError, AttributeError) as error:
-        msg = f"{path} is not a dataset.json of nnU-Net: {error}. Mend it, or use folders 'images' and 'labels'."
+        msg = f"{path} is no dataset.json of nnU-Net: {error}. Mend it, or use folders 'images' and 'labels'."
         raise InputError(msg) from error
 
 
@@ -212,7 +217,7 @@ def _ids(files: list[Path], folder: Path) -> dict[str, Path]:
 
 
 def _pair(images: dict[str, Path], labels: dict[str, Path], *, by_channel: bool = False) -> _Found:
-    """Join images and labels by name; ``a_0000`` is the first channel of ``a`` where only ``a`` has labels."""
+    """Join images and labels by name; ``a_0000`` is the first channel of ``a`` where ``a`` has the labels."""
     cases: dict[str, list[Path]] = {}
     for name, path in images.items():
         match = _CHANNEL.fullmatch(name)
@@ -222,7 +227,7 @@ def _pair(images: dict[str, Path], labels: dict[str, Path], *, by_channel: bool 
         cases.setdefault(match[1] if match and split else name, []).append(path)
     samples, used = [], set()
     for case, files in cases.items():
-        own = _labels_of(case, labels)
+        own = _labels_of(case, labels) or labels_inside(files[0])
         used.add(own)
         samples.append(Sample(case, tuple(sorted(files)), (own,) if own else ()))
     return _Found(samples, tuple(path for path in labels.values() if path not in used))

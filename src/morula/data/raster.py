@@ -21,7 +21,7 @@ def read_raster(path: Path) -> Raw:
     kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
     if kind is None:
         msg = (
-            f"{path} is not an image: it begins with {content[:12]!r}; expected PNG, JPEG, BMP or TIFF content."
+            f"{path} is not an image: it begins with {content[:12]!r}; expected PNG, JPEG, BMP or TIFF."
             " Remove it or export it again."
         )
         raise InputError(msg)

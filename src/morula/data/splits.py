@@ -35,8 +35,8 @@ def make_folds(samples: Sequence[Sample], n_folds: int, seed: int) -> Folds:
     groups = _by_group(samples)
     if n_folds < 2 or len(groups) < n_folds:
         msg = (
-            f"{len(groups)} groups of images cannot be shared among {n_folds} folds; at least 2 folds and one group"
-            " (field of view, patient or single image) a fold are needed. Ask for fewer folds or add images."
+            f"{len(groups)} groups of images (fields of view, patients, single images) cannot be"
+            f" shared among {n_folds} folds; expected 2 folds or more and a group for each. Ask for fewer folds or add images."
         )
         raise InputError(msg)
     folds: list[list[str]] = [[] for _ in range(n_folds)]
@@ -60,14 +60,9 @@ def holdout(samples: Sequence[Sample], share: float, seed: int) -> tuple[str, ..
     """
     groups = _by_group(samples)
     if len(groups) < 2 or not 0 < share < 1:
-        msg = f"cannot hold out {share} of {len(groups)} groups; expected a share between 0 and 1 of at least 2 groups."
+        msg = f"cannot hold out {share} of {len(groups)} groups; expected 0 < share < 1 and 2 groups or more."
         raise InputError(msg)
-    wanted = {
-        modality: max(share * count, 1e-9)
-        for modality, count in Counter(
-            _modality(members) for members in groups.values() for _ in members
-        ).items()
-    }
+    counts = Counter(_modality(members) for members in groups.values() for _ in members)
     taken: Counter[str] = Counter()
     chosen: list[str] = []
     names = sorted(groups)
@@ -76,7 +71,7 @@ def holdout(samples: Sequence[Sample], share: float, seed: int) -> tuple[str, ..
         members = groups[name]
         modality = _modality(members)
         # A group is taken when that brings its modality nearer to what is wanted.
-        if taken[modality] + len(members) / 2 <= wanted[modality]:
+        if taken[modality] + len(members) / 2 <= share * counts[modality]:
             taken[modality] += len(members)
             chosen += [sample.id for sample in members]
     if not chosen:
@@ -120,7 +115,7 @@ def load(path: Path) -> Folds:
         msg = f"{path} does not exist."
         raise InputError(msg) from None
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} does not hold folds ({error}); expected {{'validation': [[ids], ...]}}. Delete it and plan again."
+        msg = f"{path} holds no folds ({error}); expected {{'validation': [[ids], ...]}}. Plan again."
         raise InputError(msg) from error
 
 

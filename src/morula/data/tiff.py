@@ -31,7 +31,7 @@ def read_tiff(path: Path) -> Raw:
             raw = _read_series(tif, path)
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001 - damaged files raise whatever their bytes lead to
+    except Exception as error:
         raise _damaged(path, str(error) or type(error).__name__) from error
     if complaints:
         raise _damaged(path, complaints[0])
@@ -79,7 +79,7 @@ def _read_series(tif: Any, path: Path) -> Raw:
     rivals = [other for other in tif.series[1:] if np.prod(other.shape) >= np.prod(series.shape)]
     if rivals:
         shapes = ", ".join(str(other.shape) for other in tif.series)
-        msg = f"{path} holds {len(tif.series)} images (shapes {shapes}); expected one. Save each as a file of its own."
+        msg = f"{path} holds several images (shapes {shapes}); expected one. Save each as its own file."
         raise InputError(msg)
     letters = "".join(letter if letter in _LETTERS else "?" for letter in series.axes)
     if tif.is_ome:

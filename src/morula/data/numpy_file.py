@@ -1,0 +1,33 @@
+"""NumPy's own files."""
+
+from pathlib import Path
+
+import numpy as np
+
+from morula.data.axes import Raw
+from morula.errors import InputError
+
+
+def read_numpy(path: Path) -> Raw:
+    """The array of a ``.npy`` file, or the only one of an ``.npz``; its axes are unknown.
+
+    Raises:
+        InputError: The file is damaged, or holds pickled objects or several arrays.
+    """
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            return Raw(content, "?" * content.ndim)
+        with content:
+            names = tuple(content.files)
+            if len(names) == 1:
+                pixels = content[names[0]]
+                return Raw(pixels, "?" * pixels.ndim)
+    except Exception as error:
+        msg = (
+            f"{path} is damaged or no array ({str(error) or type(error).__name__})."
+            " Save the array again with numpy.save, without pickled objects."
+        )
+        raise InputError(msg) from error
+    msg = f"{path} holds {len(names)} arrays ({', '.join(names)}); expected one. Save the image alone."
+    raise InputError(msg)
