@@ -16,7 +16,7 @@ from morula.labels.resample import resample_labels
 from morula.planning.plan import Plan
 from morula.prediction.confidence import needed_heads
 from morula.prediction.ensemble import Ensemble, Progress, best_precision, check_device, ready
-from morula.prediction.folder import find_folder, read_plan, weight_files
+from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.tiles import TileGrid, tile_grid
