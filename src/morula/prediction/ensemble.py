@@ -1,5 +1,6 @@
 """One tile through one or more networks: mirrored, activated, averaged. Imports torch."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -123,11 +124,8 @@ def best_precision(device: str) -> Precision:
 
 
 def ready(network: nn.Module, ndim: int, device: str = "cpu") -> nn.Module:
-    """A network for inference: evaluation mode, batch norms folded into the convolutions before them.
-
-    The network itself is changed.
-    """
-    network = network.eval().requires_grad_(False)
+    """A copy for inference: evaluation mode, batch norms folded into the convolutions before them."""
+    network = copy.deepcopy(network).eval().requires_grad_(False)
     for module in network.modules():
         if isinstance(module, nn.Sequential):
             _fold_norms(module)

@@ -1,6 +1,6 @@
 """A trained model: image in, instances with confidence out. Imports torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,11 +15,11 @@ from morula.labels.measure import diameters
 from morula.labels.resample import resample_labels
 from morula.planning.plan import Plan
 from morula.prediction.confidence import needed_heads
-from morula.prediction.ensemble import Ensemble, Progress, best_precision, check_device, ready
+from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
 from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.segmentation import Segmentation
-from morula.prediction.tiles import TileGrid, tile_grid
+from morula.prediction.tiles import tile_grid
 from morula.preprocessing.geometry import resample, select_channels, working_shape
 from morula.preprocessing.intensity import Normalizer
 from morula.representations import Head
@@ -42,8 +42,14 @@ class Model:
     plan: Plan
     """Every decision, with the decoder's tuned fields."""
 
-    ensemble: Ensemble
-    """The networks, ready."""
+    networks: tuple[nn.Module, ...]
+    """One per fold, each made `ready`, on `device`."""
+
+    device: str = "cpu"
+    """Where the networks lie, as torch names it."""
+
+    precision: Precision = "float32"
+    """Arithmetic of the forward pass."""
 
     @classmethod
     def load(cls, name_or_path: str | Path, device: str = "cpu") -> "Model":
@@ -57,8 +63,7 @@ class Model:
         files = weight_files(folder)
         check_device(device)
         networks = tuple(ready(_load_network(plan, path), plan.ndim, device) for path in files)
-        ensemble = Ensemble(networks, plan.ndim, plan.inference.mirror, device, best_precision(device))
-        return cls(folder.resolve().name, plan, ensemble)
+        return cls(folder.resolve().name, plan, networks, device, best_precision(device))
 
     def segment(
         self,
@@ -110,9 +115,34 @@ class Model:
         shape = self._shape(image, diameter_px, spacing_um)
         pixels = resample(select_channels(image, self.plan.channels), shape)
         normalized = Normalizer.measure(pixels, self.plan.normalization).apply(pixels)
-        return _whole_maps(
-            self.ensemble, self.plan, normalized, self.plan.representation.heads(len(shape)), progress
-        )
+        return self.maps_of(normalized, progress=progress)
+
+    def maps_of(
+        self, pixels: Map, *, heads: tuple[Head, ...] | None = None, progress: Progress | None = None
+    ) -> Maps:
+        """Maps of an image that is normalised and on the working grid already.
+
+        Args:
+            pixels: ``(C, *spatial)``.
+            heads: Which maps; all when not given.
+            progress: Called with tiles done and all tiles.
+        """
+        wanted = heads or self.plan.representation.heads(self.plan.ndim)
+        bands = [maps for _, maps in self._bands(pixels, wanted, None, progress)]
+        return {head.name: np.concatenate([band[head.name] for band in bands], 1) for head in wanted}
+
+    def _bands(
+        self,
+        pixels: np.ndarray,
+        heads: tuple[Head, ...],
+        normalizer: Normalizer | None,
+        progress: Progress | None,
+    ) -> Iterator[tuple[int, Maps]]:
+        inference = self.plan.inference
+        ensemble = Ensemble(self.networks, self.plan.ndim, inference.mirror, self.device, self.precision)
+        divisor = int(np.lcm(self.plan.network.divisor, coarsest(heads)))
+        grid = tile_grid(pixels.shape[1:], inference.tile_size, inference.overlap, divisor)
+        return ensemble.bands(pixels, grid, heads, normalizer, progress)
 
     def _shape(self, image: Image, diameter_px: float | None, spacing_um: Spacing | None) -> tuple[int, ...]:
         """Spatial shape of the image on the working grid."""
@@ -122,61 +152,12 @@ class Model:
         plan = self.plan
         pixels = resample(select_channels(image, plan.channels), shape)
         heads = needed_heads(plan.representation, plan.ndim)
-        normalizer = Normalizer.measure(pixels, plan.normalization)
-        bands = self.ensemble.bands(pixels, _grid(plan, shape, heads), heads, normalizer, progress)
+        bands = self._bands(pixels, heads, Normalizer.measure(pixels, plan.normalization), progress)
         blocks = cut_blocks(shape, 2 * plan.halo_px[0], coarsest(heads))
         found = decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
         if shape == image.pixels.shape[1:]:
             return found
         return Segmentation(resample_labels(found.labels, image.pixels.shape[1:]), found.confidence)
-
-
-def predict_maps(
-    plan: Plan,
-    networks: Sequence[nn.Module],
-    pixels: Map,
-    *,
-    heads: Sequence[str] = (),
-    mirror: bool | None = None,
-    progress: Progress | None = None,
-) -> Maps:
-    """Activated maps of an image that is normalised and on the working grid already.
-
-    For networks in training: they are used as they are, where they are, and put back into training mode.
-
-    Args:
-        plan: What the networks were built by.
-        networks: Their maps are averaged.
-        pixels: ``(C, *spatial)``.
-        heads: Names of the maps wanted; all when empty.
-        mirror: Average over mirror images; as the plan says when not given.
-        progress: Called with tiles done and all tiles.
-    """
-    device = str(next(networks[0].parameters()).device)
-    mirrored = plan.inference.mirror if mirror is None else mirror
-    ensemble = Ensemble(tuple(networks), plan.ndim, mirrored, device, best_precision(device))
-    wanted = tuple(head for head in plan.representation.heads(plan.ndim) if not heads or head.name in heads)
-    modes = [network.training for network in networks]
-    for network in networks:
-        network.eval()
-    try:
-        return _whole_maps(ensemble, plan, pixels, wanted, progress)
-    finally:
-        for network, mode in zip(networks, modes, strict=True):
-            network.train(mode)
-
-
-def _whole_maps(
-    ensemble: Ensemble, plan: Plan, pixels: Map, heads: tuple[Head, ...], progress: Progress | None
-) -> Maps:
-    grid = _grid(plan, pixels.shape[1:], heads)
-    bands = [maps for _, maps in ensemble.bands(pixels, grid, heads, progress=progress)]
-    return {head.name: np.concatenate([band[head.name] for band in bands], 1) for head in heads}
-
-
-def _grid(plan: Plan, shape: tuple[int, ...], heads: tuple[Head, ...]) -> TileGrid:
-    divisor = int(np.lcm(plan.network.divisor, coarsest(heads)))
-    return tile_grid(shape, plan.inference.tile_size, plan.inference.overlap, divisor)
 
 
 def _load_network(plan: Plan, path: Path) -> nn.Module:
