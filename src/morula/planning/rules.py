@@ -22,8 +22,19 @@ SMALL_PX, SMALL_TARGET_PX = 10.0, 16.0
 PATCH_PX = 256
 """Usual side of a 2D patch."""
 
-PATCH_VOXELS_3D = 80**3
+PATCH_VOXELS_3D = 64**3
 """About the size of a 3D patch."""
+
+PIXELS_PER_STEP = {2: 8 * PATCH_PX**2, 3: PATCH_VOXELS_3D}
+"""About the size of a batch, by number of axes: a 3D convolution costs three times as much a pixel."""
+
+FEATURES = {
+    (2, 2): (32, 64, 128, 256),
+    (3, 2): (24, 48, 96, 192),
+    (2, 1): (24, 48, 96, 192),
+    (3, 1): (16, 32, 64, 128),
+}
+"""Channels per level by number of axes and stem: without a stem the finest level sees every pixel."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +131,10 @@ def working_zoom(facts: Fingerprint, scaling_table: dict[str, Any]) -> tuple[flo
 
 
 def network(facts: Fingerprint, zoom: Sequence[float]) -> Decision:
-    """The network of `auto`: 2 to 4 M parameters, as deep as the images allow."""
+    """The network of `auto`: at most 4 M parameters, as deep as the images allow."""
     smallest = min(size * z for size, z in zip(facts.shape_median, zoom, strict=True))
     stem = 2 if smallest >= 48 else 1
-    widths = (32, 64, 128, 256) if facts.ndim == 2 else (24, 48, 96, 192)
+    widths = FEATURES[facts.ndim, stem]
     while len(widths) > 2 and smallest / (stem * 2 ** (len(widths) - 1)) < 3:
         widths = widths[:-1]
     value = {"kind": "residual_unet", "features": widths, "blocks": (1,) * len(widths), "stem": stem}
@@ -175,9 +186,9 @@ def _fill(budget: float, shape: Sequence[float], aspect: Sequence[float]) -> lis
 
 
 def batch_size(patch: Sequence[int]) -> Decision:
-    """Patches per step, for about half a million pixels, between 2 and 16."""
+    """Patches per step, for about `PIXELS_PER_STEP`, between 2 and 16."""
     pixels = math.prod(patch)
-    value = min(16, max(2, round(8 * PATCH_PX**2 / pixels)))
+    value = min(16, max(2, round(PIXELS_PER_STEP[len(patch)] / pixels)))
     return Decision(
         value, f"{value} patches of {_times(patch)} are {value * pixels / 1e6:.1f} megapixels a step"
     )
@@ -275,7 +286,7 @@ def representation(facts: Fingerprint) -> Decision:
         "parts": {
             "distance": {"kind": "signed_distance"},
             "borders": {"kind": "shrunk_borders"},
-            "offsets": {"kind": "hover"},
+            "offsets": {"kind": "hover", "gradient_weight": 0.0},
         },
         "decoder": "borders",
     }

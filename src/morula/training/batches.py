@@ -36,16 +36,15 @@ class Patches:
     """Random training patches of prepared images, balanced over modalities and object presence."""
 
     def __init__(self, plan: Plan, samples: Sequence[Prepared]) -> None:
-        self.plan, self.samples = plan, tuple(samples)
+        self.plan = plan
         modalities = sorted({sample.modality for sample in samples})
         self._by_modality = [[s for s in samples if s.modality == name] for name in modalities]
         # The square root lies between "as in the data" and "all modalities alike": rare ones are seen
         # often enough, and the few images of a tiny one are not learnt by heart.
         weights = np.sqrt([len(group) for group in self._by_modality])
         self._weights = weights / weights.sum()
-        self._centroids: dict[str, np.ndarray] = {}
-        steps = [head.stride for head in plan.representation.heads(plan.ndim)]
-        coarse = max([1, *steps])
+        self._arrays: dict[str, tuple[np.ndarray, Labels, np.ndarray]] = {}
+        coarse = max(head.stride for head in plan.representation.heads(plan.ndim))
         self._halo = tuple(-(-halo // coarse) * coarse for halo in plan.halo_px)
 
     def draw(self, step: int, index: int) -> tuple[Map, Maps, Labels]:
@@ -63,15 +62,19 @@ class Patches:
     def _view(self, rng: np.random.Generator) -> tuple[Map, Labels]:
         group = self._by_modality[rng.choice(len(self._weights), p=self._weights)]
         sample = group[rng.integers(len(group))]
-        image, labels = sample.load()
-        view = draw_view(self._centre(sample, labels, rng), self.plan.training.augmentation, rng)
+        image, labels, objects = self._load(sample)
+        view = draw_view(self._centre(labels, objects, rng), self.plan.training.augmentation, rng)
         shape = tuple(p + 2 * h for p, h in zip(self.plan.training.patch_size, self._halo, strict=True))
         return cut(image, labels, view, shape)
 
-    def _centre(self, sample: Prepared, labels: Labels, rng: np.random.Generator) -> tuple[float, ...]:
-        if sample.id not in self._centroids:
-            self._centroids[sample.id] = _centroids(labels)
-        objects = self._centroids[sample.id]
+    def _load(self, sample: Prepared) -> tuple[np.ndarray, Labels, np.ndarray]:
+        """Image and labels, mapped from disk, and the centres of the objects."""
+        if sample.id not in self._arrays:
+            labels = np.load(sample.labels, mmap_mode="r")
+            self._arrays[sample.id] = (np.load(sample.image, mmap_mode="r"), labels, _centroids(labels))
+        return self._arrays[sample.id]
+
+    def _centre(self, labels: Labels, objects: np.ndarray, rng: np.random.Generator) -> tuple[float, ...]:
         if len(objects) and rng.random() < self.plan.training.object_share:
             # Anywhere in the patch, not always in its middle.
             reach = np.array(self.plan.training.patch_size) / 4

@@ -170,7 +170,7 @@ class Trainer:
         self._follow()
         self.state["step"] = step + 1
         for name, value in {"loss": loss, **terms}.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(value)
+            self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
         if (step + 1) % JOURNAL_STEPS == 0:
             means = {name: round(value / JOURNAL_STEPS, 5) for name, value in self._sums.items()}
             self.note(loss=means.pop("loss"), terms=means, learning_rate=rate)

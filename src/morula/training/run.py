@@ -1,0 +1,264 @@
+"""The run folder: what was asked for, what was decided, and where everything lies.
+
+::
+
+    RUN/  request.toml       what the user asked for: data, recipe, folds, budget
+          check.json         what the doctor found
+          fingerprint.json   the facts
+          plan.toml          the decisions, each with its reason
+          splits.json        validation ids per fold
+          prepared/          arrays on the working grid; may be deleted after training
+          fold_K/            weights, checkpoint and journal of each fold
+          tuned.toml         decoder fields chosen on validation images
+          metrics.json       scores on validation images
+          report.html        all of it, to be looked at
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from morula.data import splits
+from morula.data.check import check
+from morula.data.dataset import Dataset
+from morula.data.formats import write_atomic
+from morula.data.layouts import open_dataset
+from morula.data.sample import Sample
+from morula.errors import InputError
+from morula.planning.ceiling import measure_ceilings
+from morula.planning.fine_tune import plan_from
+from morula.planning.fingerprint import Fingerprint, fingerprint
+from morula.planning.plan import Plan
+from morula.planning.planner import make_plan, parse_overrides
+from morula.prediction.folder import find_folder, read_plan
+from morula.preprocessing.prepare import Prepared, prepare
+from morula.spec import Spec, dump_toml, read_toml, validate
+
+Progress = Callable[[str], Callable[[int, int], None]]
+"""Gives, for the name of a stage, a function that is called with (done, total)."""
+
+HOLDOUT = 0.1
+"""Share of the images that validate when no folds are asked for."""
+
+DEFAULT_FOLDS = 5
+"""Folds that are made for ``--fold K`` when the data set has none of its own."""
+
+
+def silent(stage: str) -> Callable[[int, int], None]:
+    """A `Progress` that shows nothing."""
+    return lambda done, total: None
+
+
+class Request(Spec, frozen=True):
+    """What the user asked for; with it a run goes on without being told again."""
+
+    data: str
+    """Absolute path of the data set."""
+
+    recipe: str = "auto"
+    """Where planning starts."""
+
+    overrides: tuple[str, ...] = ()
+    """``key=value``, as in ``--set``."""
+
+    select: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Index column to accepted values."""
+
+    fold: int | None = None
+    """The one fold to train."""
+
+    folds: int | None = None
+    """How many folds to train."""
+
+    budget_s: float | None = None
+    """Wall time for training, in seconds."""
+
+    start_from: str | None = None
+    """Model to fine-tune."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    folder: Path
+
+    @property
+    def plan_path(self) -> Path:
+        """The plan."""
+        return self.folder / "plan.toml"
+
+    @property
+    def request_path(self) -> Path:
+        """What was asked for."""
+        return self.folder / "request.toml"
+
+    @property
+    def splits_path(self) -> Path:
+        """Validation ids per fold."""
+        return self.folder / "splits.json"
+
+    @property
+    def fingerprint_path(self) -> Path:
+        """The facts."""
+        return self.folder / "fingerprint.json"
+
+    def fold(self, number: int) -> Path:
+        """Folder of one fold."""
+        return self.folder / f"fold_{number}"
+
+    def request(self) -> Request:
+        """What the user asked for.
+
+        Raises:
+            InputError: The folder is no run.
+        """
+        if not self.request_path.exists():
+            msg = f"{self.folder} is no run folder: it has no request.toml. Start with: morula train DATA -o RUN"
+            raise InputError(msg)
+        return validate(Request, read_toml(self.request_path))
+
+    def plan(self) -> Plan:
+        """The decisions."""
+        return Plan.load(self.plan_path)
+
+    def write(self, path: Path, text: str) -> None:
+        """Write a text file of the run, whole or not at all."""
+        with write_atomic(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+    def dataset(self) -> Dataset:
+        """The selected samples, without those the doctor found broken."""
+        request = self.request()
+        return open_selected(Path(request.data), request.select)
+
+    def labelled(self) -> tuple[Sample, ...]:
+        """The labelled samples that are sound: those that the fingerprint is about."""
+        facts = Fingerprint.load(self.fingerprint_path)
+        sound = {image.id for image in facts.images if image.labelled}
+        return tuple(sample for sample in self.dataset().labelled if sample.id in sound)
+
+    def prepare(self, progress: Progress = silent) -> tuple[Prepared, ...]:
+        """The labelled samples as arrays on the working grid."""
+        samples = self.labelled()
+        return prepare(self.dataset(), samples, self.plan(), self.folder / "prepared", progress("prepare"))
+
+
+def open_selected(data: Path, select: Mapping[str, Sequence[str]]) -> Dataset:
+    """The samples of `data` whose index columns have one of the given values.
+
+    Raises:
+        InputError: No data set there, an unknown column, or nothing left.
+    """
+    dataset = open_dataset(data)
+    if not select:
+        return dataset
+    chosen = dataset.select({column: set(values) for column, values in select.items()})
+    if not chosen.samples:
+        wanted = ", ".join(f"{column} = {' or '.join(values)}" for column, values in select.items())
+        msg = f"no image of {data} has {wanted}; look at the columns of its index.csv."
+        raise InputError(msg)
+    return chosen
+
+
+def start_run(folder: Path, request: Request) -> Run:
+    """The run of `folder`, made for `request`, or found as it was left.
+
+    Raises:
+        InputError: The folder holds a run that was asked for differently.
+    """
+    run = Run(folder)
+    if run.request_path.exists():
+        if run.request() != request:
+            msg = (
+                f"{folder} holds a run that was asked for differently (see its request.toml). "
+                f"Go on with it: morula train {folder}; or choose a new folder with -o."
+            )
+            raise InputError(msg)
+        return run
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{folder} cannot be made: {error}. Choose another output folder."
+        raise InputError(msg) from error
+    run.write(run.request_path, dump_toml(request.model_dump(exclude_none=True)))
+    return run
+
+
+def plan_run(run: Run, progress: Progress = silent) -> Plan:
+    """Check, measure, decide and split; what is there already is kept, so that a plan may be edited.
+
+    Raises:
+        InputError: No sound labelled image is left, or a key or value is unknown.
+    """
+    if run.plan_path.exists() and run.splits_path.exists():
+        return run.plan()
+    request = run.request()
+    dataset = run.dataset()
+    sound = _sound(run, dataset, progress)
+    facts = fingerprint(dataset, sound, progress("fingerprint"))
+    plan, reasons = _decide(request, facts)
+    if request.recipe == "auto" and request.start_from is None:
+        zoom = None if plan.scaling.kind == "spacing" else (plan.scaling.factor,) * plan.ndim
+        rows = measure_ceilings(
+            dataset, sound, plan.working_spacing, zoom=zoom, progress=progress("ceilings")
+        )
+        facts = facts.model_copy(update={"ceilings": rows})
+        plan, reasons = _decide(request, facts)
+    run.write(run.fingerprint_path, facts.dumps())
+    labelled = tuple(sample for sample in sound if sample.labels)
+    splits.save(run.splits_path, split(labelled, request, plan.training.seed))
+    run.write(run.plan_path, plan.dumps(reasons))
+    return plan
+
+
+def _decide(request: Request, facts: Fingerprint) -> tuple[Plan, dict[str, str]]:
+    overrides = parse_overrides(request.overrides)
+    if request.start_from is None:
+        return make_plan(facts, request.recipe, overrides)
+    return plan_from(read_plan(find_folder(request.start_from)), facts, overrides)
+
+
+def _sound(run: Run, dataset: Dataset, progress: Progress) -> tuple[Sample, ...]:
+    """The samples without errors; the doctor's findings are written to ``check.json``."""
+    report = check(dataset.root, samples=dataset.samples, progress=progress("check"))
+    run.write(run.folder / "check.json", report.dumps())
+    broken = {problem.path for problem in report.problems if problem.severity == "error"}
+    sound = tuple(s for s in dataset.samples if not broken.intersection({*s.image, *s.labels}))
+    if not any(sample.labels for sample in sound):
+        errors = [problem for problem in report.problems if problem.severity == "error"]
+        first = f" First: {errors[0].path}: {errors[0].message}" if errors else ""
+        msg = (
+            f"{dataset.root} has no sound labelled image to train on "
+            f"({len(dataset.samples)} images, {len(errors)} errors; morula check lists them).{first}"
+        )
+        raise InputError(msg)
+    return sound
+
+
+def split(samples: Sequence[Sample], request: Request, seed: int) -> splits.Folds:
+    """Validation ids per fold: as the index gives them, or made, or a tenth held out.
+
+    Raises:
+        InputError: Fewer groups than folds, or no such fold.
+    """
+    groups = {sample.group for sample in samples}
+    if request.folds is not None:
+        given = splits.given_folds(samples)
+        return (
+            given
+            if given and len(given) == request.folds
+            else splits.make_folds(samples, request.folds, seed)
+        )
+    if request.fold is not None:
+        folds = splits.given_folds(samples) or splits.make_folds(
+            samples, min(DEFAULT_FOLDS, len(groups)), seed
+        )
+        if not 0 <= request.fold < len(folds):
+            msg = f"there is no fold {request.fold}; the data have folds 0 to {len(folds) - 1}."
+            raise InputError(msg)
+        return folds
+    # One group cannot be split: training goes on, and the report says that nothing was measured.
+    return (splits.holdout(samples, HOLDOUT, seed) if len(groups) > 1 else (),)

@@ -1,0 +1,162 @@
+"""The whole chain: check, plan, prepare, train, tune the decoder, evaluate, report."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from morula.data import splits
+from morula.data.check import Problem, Report
+from morula.data.dataset import Dataset
+from morula.data.sample import Sample
+from morula.evaluation.evaluate import score_pairs
+from morula.evaluation.report import TrainReport, render_report
+from morula.evaluation.tuning import tune, write_tuned
+from morula.planning.budget import steps_for_budget
+from morula.planning.plan import Plan
+from morula.prediction.folder import find_folder, weight_files
+from morula.prediction.model import Model, check_device
+from morula.preprocessing.prepare import Prepared
+from morula.spec import dump_toml, read_toml
+from morula.training.loop import seconds_per_step, train_fold
+from morula.training.run import Progress, Request, Run, plan_run, silent, start_run
+from morula.training.validation import looker, maps_of, spread, truth_of, without_fold
+from morula.types import Labels
+
+TUNE_IMAGES = 60
+"""Validation images that the decoder is tuned on, at most; all of them are scored."""
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What a training came to."""
+
+    run: Path
+    """The run folder: it is the model."""
+
+    plan: Plan
+    """Every decision."""
+
+    metrics: dict[str, Any] | None
+    """Scores on validation images, as in ``metrics.json``; None when no image was held out."""
+
+    problems: tuple[Problem, ...]
+    """What the doctor found; images with errors were left out."""
+
+
+def train(
+    run: Path, request: Request | None = None, *, device: str = "cpu", progress: Progress = silent
+) -> TrainSummary:
+    """Train a model on labelled images, or go on with a run exactly where it stopped.
+
+    Args:
+        run: The run folder, which becomes the model.
+        request: What is asked for; None goes on with `run` as it was asked for.
+        device: As torch names it.
+        progress: Gives for each stage's name a function called with (done, total).
+
+    Raises:
+        InputError: Nothing sound to train on, a bad option, or a run that was asked for differently.
+    """
+    check_device(device)
+    work = Run(run) if request is None else start_run(run, request)
+    plan_run(work, progress)
+    prepared = work.prepare(progress)
+    _fix_steps(work, prepared, device)
+    _train_folds(work, prepared, device, progress)
+    _tune(work, prepared, device, progress)
+    metrics = _evaluate(work, device, progress)
+    render_report(TrainReport.load(run), run / "report.html")
+    return TrainSummary(run, work.plan(), metrics, Report.load(run / "check.json").problems)
+
+
+def folds_of(run: Run) -> list[tuple[int, tuple[str, ...]]]:
+    """Number and validation ids of every fold that this run trains."""
+    request = run.request()
+    every = list(enumerate(splits.load(run.splits_path)))
+    return [every[request.fold]] if request.fold is not None else every
+
+
+def _fix_steps(run: Run, prepared: Sequence[Prepared], device: str) -> None:
+    """Turn a budget into a number of steps, once: the plan then says it."""
+    budget = run.request().budget_s
+    marker = run.folder / "budget.json"
+    if budget is None or marker.exists():
+        return
+    plan = run.plan()
+    seconds = seconds_per_step(plan, prepared, device=device)
+    steps = steps_for_budget(budget / len(folds_of(run)), seconds)
+    table = read_toml(run.plan_path)
+    table["training"] |= {"steps": steps, "validate_every": max(50, steps // 16)}
+    reason = f"{budget:.0f} s for {len(folds_of(run))} folds at {seconds:.3f} s a step, measured here"
+    run.write(run.plan_path, dump_toml(table, {"training.steps": reason}))
+    run.write(marker, json.dumps({"budget_s": budget, "seconds_per_step": seconds, "steps": steps}) + "\n")
+
+
+def _train_folds(run: Run, prepared: Sequence[Prepared], device: str, progress: Progress) -> None:
+    plan, start = run.plan(), _start_weights(run)
+    for number, held_out in folds_of(run):
+        inside = [sample for sample in prepared if sample.id not in held_out]
+        outside = [sample for sample in prepared if sample.id in held_out]
+        train_fold(
+            plan,
+            inside,
+            run.fold(number),
+            validate=looker(plan, outside, device) if outside else None,
+            device=device,
+            start_from=start,
+            progress=progress(f"train fold {number}"),
+        )
+
+
+def _start_weights(run: Run) -> dict[str, Tensor] | None:
+    name = run.request().start_from
+    return None if name is None else load_file(weight_files(find_folder(name))[0])
+
+
+def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progress) -> None:
+    """Choose decoder and thresholds on the images that each network did not see."""
+    if (run.folder / "tuned.toml").exists():
+        return
+    model = Model.load(run.folder, device)
+    plan = model.plan
+    bar = progress("tune")
+    examples = []
+    folds = [(i, ids) for i, (_, ids) in enumerate(folds_of(run)) if ids]
+    for index, ids in folds:
+        held_out = [sample for sample in prepared if sample.id in ids]
+        for sample in spread(held_out, max(1, TUNE_IMAGES // len(folds))):
+            maps = maps_of(without_fold(model, index), sample, every_head=True)
+            examples.append((maps, truth_of(sample)))
+            bar(len(examples), TUNE_IMAGES)
+    if not examples:
+        return
+    best, trials = tune(plan.representation, examples, plan.working_spacing)
+    run.write(run.folder / "tuning.json", json.dumps(trials) + "\n")
+    write_tuned(run.folder / "tuned.toml", best)
+
+
+def _evaluate(run: Run, device: str, progress: Progress) -> dict[str, Any] | None:
+    """Scores on the validation images, on their own grid, each by the network that did not see it."""
+    model, dataset = Model.load(run.folder, device), run.dataset()
+    samples = {sample.id: sample for sample in run.labelled()}
+    jobs = [(i, samples[name]) for i, (_, ids) in enumerate(folds_of(run)) for name in ids]
+    if not jobs:
+        return None
+    bar = progress("evaluate")
+    metrics = score_pairs(_predictions(model, dataset, jobs, bar))
+    run.write(run.folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    return metrics
+
+
+def _predictions(
+    model: Model, dataset: Dataset, jobs: Sequence[tuple[int, Sample]], bar: Any
+) -> Iterator[tuple[str, Labels, Labels, dict[str, str]]]:
+    for done, (index, sample) in enumerate(jobs, 1):
+        found = without_fold(model, index).segment(dataset.image(sample))
+        yield sample.id, dataset.labels(sample), found.labels, dict(sample.attributes)
+        bar(done, len(jobs))
