@@ -11,8 +11,8 @@ from typing import NoReturn
 
 import numpy as np
 
+from morula.data.problems import BadFileError
 from morula.data.sample import Image
-from morula.errors import InputError
 from morula.types import Spacing
 
 _RGBA = ("red", "green", "blue", "alpha")
@@ -72,7 +72,11 @@ def arrange_image(
     """
     pixels, letters = _settle(raw, name, axes)
     if "C" in letters and "S" in letters:
-        _refuse(f"{name}: has channels and colour samples (axes {letters}).", "Save it as one or the other.")
+        _refuse(
+            "ambiguous axes",
+            f"{name}: has channels and colour samples (axes {letters}).",
+            "Save it as one or the other.",
+        )
     colours = "S" in letters
     letters = letters.replace("S", "C")
     order = [letters.index(letter) for letter in "CZYX" if letter in letters]
@@ -104,21 +108,25 @@ def arrange_labels(raw: Raw, name: str, axes: str | None) -> np.ndarray:
         if letter in letters:
             count = pixels.shape[letters.index(letter)]
             _refuse(
+                "labels in colour",
                 f"{name}: labels with {count} channels; expected one integer id per pixel.",
                 "Save the label image as one grey channel of integers, not as colours.",
             )
     return pixels.transpose([letters.index(letter) for letter in "ZYX" if letter in letters])
 
 
-def _refuse(found: str, remedy: str) -> NoReturn:
-    msg = f"{found} {remedy}"
-    raise InputError(msg)
+def _refuse(kind: str, found: str, remedy: str) -> NoReturn:
+    raise BadFileError(kind, f"{found} {remedy}")
 
 
 def _settle(raw: Raw, name: str, axes: str | None) -> tuple[np.ndarray, str]:
     """Pixels and letters with nothing left but ``C S Z Y X``, each at most once."""
     if 0 in raw.pixels.shape:
-        _refuse(f"{name}: holds no pixels (shape {raw.pixels.shape}).", "Copy or export it again.")
+        _refuse(
+            "unusable values",
+            f"{name}: holds no pixels (shape {raw.pixels.shape}).",
+            "Copy or export it again.",
+        )
     pixels, letters = (raw.pixels, raw.axes) if axes is None else _by_option(raw, name, axes.upper())
     if axes is None and letters == "?" * pixels.ndim and pixels.ndim >= 2:
         letters = _planar(pixels.shape)
@@ -128,12 +136,14 @@ def _settle(raw: Raw, name: str, axes: str | None) -> tuple[np.ndarray, str]:
     letters = "".join(letters[i] for i in keep)
     if "T" in letters:
         _refuse(
+            "ambiguous axes",
             f"{name}: has {pixels.shape[letters.index('T')]} time points (axes {letters}); expected one.",
             "Save each as a file of its own, or, if this is no time, say so with --axes (such as ZYX).",
         )
     if not {"Y", "X"} <= set(letters) <= set("CSZYX") or len(set(letters)) < len(letters):
         _refuse(
-            f"{name}: the file does not say what the axes of its shape {raw.pixels.shape} are (z or channels?).",
+            "ambiguous axes",
+            f"{name}: the file does not say what the axes of its shape {raw.pixels.shape} are.",
             "Say so with --axes or 'axes' in dataset.toml: one letter of C Z Y X per axis, such as ZYX or CYX"
             " (S for RGB samples).",
         )
@@ -152,6 +162,7 @@ def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
     """Pixels and letters as the user names them; axes of length one may be left out."""
     if set(axes) - set("CSZYXT") or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes):
         _refuse(
+            "wrong option",
             f"--axes {axes}: expected each of Y and X, and perhaps Z, C, S (RGB samples) or T, once.",
             "Give one letter per axis of the array, in its order, such as ZYX.",
         )
@@ -161,6 +172,7 @@ def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
     if raw.pixels.ndim == 2 and len(axes) > 2:
         return raw.pixels, "YX"  # a single plane among stacks
     _refuse(
+        "wrong option",
         f"{name}: has the shape {raw.pixels.shape}, but --axes {axes} names {len(axes)} axes.",
         "Give one letter per axis of the array, in its order.",
     )
@@ -183,6 +195,7 @@ def _channel_names(
 ) -> tuple[str, ...]:
     if given is not None and len(given) != count:
         _refuse(
+            "wrong option",
             f"{name}: has {count} channels, but {len(given)} names were given ({', '.join(given)}).",
             "Name each channel once with --channels or 'channels' in dataset.toml.",
         )
@@ -198,7 +211,11 @@ def _usable(pixels: np.ndarray, name: str) -> np.ndarray:
     if pixels.dtype.kind == "b":
         return pixels.astype(np.uint8)
     if pixels.dtype.kind not in "uif":
-        _refuse(f"{name}: holds {pixels.dtype} values; expected integers or floats.", "Export it as numbers.")
+        _refuse(
+            "unusable values",
+            f"{name}: holds {pixels.dtype} values; expected integers or floats.",
+            "Export it as numbers.",
+        )
     return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
 
 
@@ -210,14 +227,13 @@ def _spacing(raw: Raw, spatial: str, given: Spacing | None, name: str) -> Spacin
         given = given * len(spatial)
     if len(given) != len(spatial) or not all(math.isfinite(size) and size > 0 for size in given):
         _refuse(
+            "wrong option",
             f"{name}: has the axes {spatial}, but the pixel size given is {given}.",
             f"Give one positive number of micrometres, or {len(spatial)} in the order {' '.join(spatial)}.",
         )
     return given
 
 
-def show(path: Path | tuple[Path, ...]) -> str:
-    """`path` as it stands in messages; several files by their first."""
-    if isinstance(path, Path):
-        return str(path)
-    return f"{path[0]} (and {len(path) - 1} more)" if len(path) > 1 else str(path[0])
+def show(paths: tuple[Path, ...]) -> str:
+    """`paths` as they stand in messages: the first and how many more."""
+    return str(paths[0]) + (f" (and {len(paths) - 1} more)" if len(paths) > 1 else "")

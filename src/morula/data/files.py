@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from morula.data.problems import BadFileError
 from morula.errors import InputError
 
 _REMEDIES = {
@@ -79,8 +80,8 @@ def read_start(path: Path, count: int) -> bytes:
             content = file.read(count)
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or error}. Check its permissions and copy it again."
-        raise InputError(msg) from error
+        raise BadFileError("unreadable file", msg) from error
     if not content:
         msg = f"{path} is empty (0 bytes). Copy or export it again."
-        raise InputError(msg)
+        raise BadFileError("empty file", msg)
     return content

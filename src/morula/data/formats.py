@@ -9,6 +9,7 @@ from morula.data.files import read_start, write_atomic
 from morula.data.nifti import read_nifti
 from morula.data.numpy_file import read_numpy
 from morula.data.ome_zarr import is_zarr, read_zarr
+from morula.data.problems import BadFileError
 from morula.data.raster import read_raster
 from morula.data.sample import Image
 from morula.data.tiff import read_tiff, write_tiff
@@ -95,7 +96,7 @@ def read_image(
                 f"{file} has shape {part.pixels.shape}, {path[0]} has {parts[0].pixels.shape}; expected one"
                 " channel per file and equal shapes. Export the channels again."
             )
-            raise InputError(msg)
+            raise BadFileError("wrong shape", msg)
     joined = Raw(np.concatenate([part.pixels for part in parts]), "CZYX" if parts[0].ndim == 3 else "CYX")
     known = spacing_um or parts[0].spacing_um
     return arrange_image(joined, show(path), joined.axes, channels, known)
@@ -119,19 +120,28 @@ def read_labels(
         InputError: Not labels: colours, fractions, negative ids, or a damaged file.
     """
     if isinstance(path, Path):
-        return to_labels(arrange_labels(_read(path), str(path), axes), str(path), ignore_label)
+        return to_labels(read_ids(path, axes=axes), str(path), ignore_label)
     if len(path) == 1:
         return read_labels(path[0], axes=axes, ignore_label=ignore_label)
     labels = np.zeros((), np.int32)
     for number, part in enumerate(path, 1):
-        inside = arrange_labels(_read(part), str(part), axes) != 0
+        inside = read_ids(part, axes=axes) != 0
         if number == 1:
             labels = np.zeros(inside.shape, np.int32)
         if inside.shape != labels.shape:
             msg = f"{part} has shape {inside.shape}, {path[0]} has {labels.shape}. Export the masks again."
-            raise InputError(msg)
+            raise BadFileError("wrong shape", msg)
         labels[inside] = number
     return labels
+
+
+def read_ids(path: Path, *, axes: str | None = None) -> np.ndarray:
+    """Read one label file as ``(*spatial)``, in the number type of the file and unchecked.
+
+    Raises:
+        InputError: The file is missing or damaged, holds colours, or its axes are ambiguous.
+    """
+    return arrange_labels(_read(path), str(path), axes)
 
 
 def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) -> Labels:
@@ -144,14 +154,14 @@ def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) ->
         return pixels.astype(np.int32)
     if pixels.dtype.kind not in "uif":
         msg = f"{name} holds {pixels.dtype} values; expected integer ids. Save labels as integers."
-        raise InputError(msg)
+        raise BadFileError("unusable values", msg)
     low, high = pixels.min(), pixels.max()
     if pixels.dtype.kind == "f" and not (np.isfinite([low, high]).all() and (pixels % 1 == 0).all()):
         msg = f"{name} holds fractions, NaN or infinity; expected integer ids. Save labels as integers."
-        raise InputError(msg)
+        raise BadFileError("fractional labels", msg)
     if high > np.iinfo(np.int32).max:
         msg = f"{name} holds ids up to {high}; expected at most 2147483647. Renumber the objects."
-        raise InputError(msg)
+        raise BadFileError("ids too large", msg)
     if ignore_label is not None:
         low = np.min(pixels, where=pixels != ignore_label, initial=0)
     if low < 0:
@@ -159,7 +169,7 @@ def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) ->
             f"{name} holds negative ids (down to {low}); expected 0 for background and positive ids."
             " If a negative number means 'not annotated', say so with 'ignore_label' in dataset.toml."
         )
-        raise InputError(msg)
+        raise BadFileError("negative ids", msg)
     labels = pixels.astype(np.int32)
     if ignore_label is not None:
         labels[pixels == ignore_label] = -1
@@ -192,15 +202,15 @@ def _read(path: Path) -> Raw:
     name = path.name.lower()
     if not path.exists():
         msg = f"{path} does not exist."
-        raise InputError(msg)
+        raise BadFileError("missing file", msg)
     if is_zarr(path):
         return read_zarr(path)
     if path.is_dir():
         msg = f"{path} is a folder; expected an image file, or a .zarr folder with Zarr metadata."
-        raise InputError(msg)
+        raise BadFileError("not an image", msg)
     if not name.endswith(IMAGE_SUFFIXES):
         msg = f"{path}: images of this kind cannot be read. Known: {' '.join(sorted(IMAGE_SUFFIXES))}."
-        raise InputError(msg)
+        raise BadFileError("unknown format", msg)
     if name.endswith((".npy", ".npz")):
         return read_numpy(path)
     if name.endswith((".nii", ".nii.gz")):

@@ -7,7 +7,7 @@ import numpy as np
 
 from morula.data.axes import Raw
 from morula.data.files import read_bytes
-from morula.errors import InputError
+from morula.data.problems import damaged
 
 _MICROMETRES = {"mm": 1e3, "micron": 1.0, "meter": 1e6}
 
@@ -33,11 +33,11 @@ def read_nifti(path: Path) -> Raw:
     try:
         content = gzip.decompress(content)
     except (EOFError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return _parse(path, content)
 
 
-def _parse(path: Path, content: bytes) -> Raw:
+def _parse(path: Path, content: bytes | bytearray) -> Raw:
     import nibabel
 
     second = content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")
@@ -45,16 +45,12 @@ def _parse(path: Path, content: bytes) -> Raw:
     try:
         volume = kind.from_bytes(content)
         pixels = np.asanyarray(volume.dataobj).T
-        unit = volume.header.get_xyzt_units()[0]
+        unit = str(volume.header.get_xyzt_units()[0])
         sizes = volume.header.get_zooms()
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     letters = "CTZYX"[-pixels.ndim :] if pixels.ndim <= 5 else "?" * pixels.ndim
     scale = _MICROMETRES.get(unit, 1e3)
     # Sizes are stored in single precision: seven digits are theirs, the rest is noise (7.6999998).
     named = zip("XYZ", sizes, strict=False)
     return Raw(pixels, letters, (), {letter: scale * float(f"{size:.7g}") for letter, size in named})
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is truncated, damaged or no NIfTI file ({error}). Copy or export it again.")

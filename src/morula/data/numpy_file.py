@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from morula.data.axes import Raw
-from morula.errors import InputError
+from morula.data.problems import BadFileError, damaged
 
 
 def read_numpy(path: Path) -> Raw:
@@ -24,10 +24,6 @@ def read_numpy(path: Path) -> Raw:
                 pixels = content[names[0]]
                 return Raw(pixels, "?" * pixels.ndim)
     except Exception as error:
-        msg = (
-            f"{path} is damaged or no array ({str(error) or type(error).__name__})."
-            " Save the array again with numpy.save, without pickled objects."
-        )
-        raise InputError(msg) from error
+        raise damaged(path, error) from error
     msg = f"{path} holds {len(names)} arrays ({', '.join(names)}); expected one. Save the image alone."
-    raise InputError(msg)
+    raise BadFileError("several images", msg)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from morula.data.axes import MICROMETRES, Raw
-from morula.errors import InputError
+from morula.data.problems import BadFileError, damaged
 
 _MARKS = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
@@ -30,11 +30,10 @@ def read_zarr(path: Path) -> Raw:
         if isinstance(node, zarr.Array):
             return Raw(np.asarray(node[...]), _letters_of(node))
         return _read_group(path, node)
-    except InputError:
+    except BadFileError:
         raise
     except Exception as error:
-        msg = f"{path} is damaged or no OME-Zarr ({str(error) or type(error).__name__}). Export it again."
-        raise InputError(msg) from error
+        raise damaged(path, error) from error
 
 
 def labels_inside(path: Path) -> Path | None:
@@ -48,7 +47,7 @@ def labels_inside(path: Path) -> Path | None:
     if len(found) > 1:
         names = ", ".join(child.name for child in found)
         msg = f"{path} carries {len(found)} label images ({names}); expected one. Keep one of them."
-        raise InputError(msg)
+        raise BadFileError("several images", msg)
     return found[0] if found else None
 
 
@@ -85,7 +84,7 @@ def _read_container(path: Path, group: Any) -> Raw:
         f"{path} is a Zarr group without an image of its own (a plate, a series or plain arrays)."
         " Give the path of one image in it, such as " + str(path / "0") + "."
     )
-    raise InputError(msg)
+    raise BadFileError("several images", msg)
 
 
 def _scale(node: Mapping[str, Any], ndim: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from morula.data.axes import Raw
 from morula.data.files import read_bytes
-from morula.errors import InputError
+from morula.data.problems import BadFileError, damaged
 
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"BM": "bmp"}
 
@@ -20,23 +20,16 @@ def read_raster(path: Path) -> Raw:
     content = read_bytes(path)
     kind = next((kind for magic, kind in _MAGIC.items() if content.startswith(magic)), None)
     if kind is None:
-        msg = (
-            f"{path} is not an image: it begins with {content[:12]!r}; expected PNG, JPEG, BMP or TIFF."
-            " Remove it or export it again."
-        )
-        raise InputError(msg)
+        msg = f"{path} is not an image: it begins with {content[:12]!r}; expected PNG, JPEG, BMP or TIFF."
+        raise BadFileError("not an image", f"{msg} Remove it or export it again.")
     decode = {"png": imagecodecs.png_decode, "jpeg": imagecodecs.jpeg_decode, "bmp": imagecodecs.bmp_decode}[
         kind
     ]
     if kind == "jpeg" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
         # libjpeg fills what is missing with grey and says nothing.
-        raise _truncated(path, "the end marker is missing")
+        raise damaged(path, "the end marker is missing")
     try:
         pixels = decode(content)
     except (RuntimeError, ValueError) as error:
-        raise _truncated(path, str(error)) from error
+        raise damaged(path, error) from error
     return Raw(pixels, "YX" if pixels.ndim == 2 else "YXS")
-
-
-def _truncated(path: Path, reason: str) -> InputError:
-    return InputError(f"{path} is truncated or damaged ({reason}). Copy or export it again.")

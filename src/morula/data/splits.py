@@ -35,8 +35,8 @@ def make_folds(samples: Sequence[Sample], n_folds: int, seed: int) -> Folds:
     groups = _by_group(samples)
     if n_folds < 2 or len(groups) < n_folds:
         msg = (
-            f"{len(groups)} groups of images (fields of view, patients, single images) cannot be"
-            f" shared among {n_folds} folds; expected 2 folds or more and a group for each. Ask for fewer folds or add images."
+            f"{len(groups)} groups of images (fields of view, patients, single images) cannot be shared among"
+            f" {n_folds} folds; expected 2 folds or more and a group for each. Ask for fewer, or add images."
         )
         raise InputError(msg)
     folds: list[list[str]] = [[] for _ in range(n_folds)]

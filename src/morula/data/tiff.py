@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from morula.data.axes import MICROMETRES, Raw
-from morula.errors import InputError
+from morula.data.problems import BadFileError, damaged
 
 _LETTERS = {"X", "Y", "Z", "C", "S", "T"}
 
@@ -29,12 +29,12 @@ def read_tiff(path: Path) -> Raw:
     try:
         with _complaints() as complaints, tifffile.TiffFile(path) as tif:
             raw = _read_series(tif, path)
-    except InputError:
+    except BadFileError:
         raise
     except Exception as error:
-        raise _damaged(path, str(error) or type(error).__name__) from error
+        raise damaged(path, error) from error
     if complaints:
-        raise _damaged(path, complaints[0])
+        raise damaged(path, complaints[0])
     return raw
 
 
@@ -43,10 +43,6 @@ def write_tiff(path: Path, pixels: np.ndarray, axes: str) -> None:
     import tifffile
 
     tifffile.imwrite(path, pixels, compression="zstd", photometric="minisblack", metadata={"axes": axes})
-
-
-def _damaged(path: Path, reason: str) -> InputError:
-    return InputError(f"{path} is truncated or damaged ({reason}). Copy or export it again.")
 
 
 class _Collector(logging.Handler):
@@ -80,7 +76,7 @@ def _read_series(tif: Any, path: Path) -> Raw:
     if rivals:
         shapes = ", ".join(str(other.shape) for other in tif.series)
         msg = f"{path} holds several images (shapes {shapes}); expected one. Save each as its own file."
-        raise InputError(msg)
+        raise BadFileError("several images", msg)
     letters = "".join(letter if letter in _LETTERS else "?" for letter in series.axes)
     if tif.is_ome:
         channels, sizes = _from_ome(tif.ome_metadata or "")
