@@ -16,9 +16,9 @@ from morula.labels.resample import resample_labels
 from morula.planning.plan import Plan
 from morula.prediction.confidence import needed_heads
 from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
-from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.segmentation import Segmentation
+from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.tiles import tile_grid
 from morula.preprocessing.geometry import resample, select_channels, working_shape
 from morula.preprocessing.intensity import Normalizer

@@ -1,7 +1,7 @@
 """Outlines of objects along the edges between pixels: filled again they give back exactly the same pixels.
 
-A ring runs on pixel corners with the object on its right, clockwise on the screen around the object and
-counter-clockwise around a hole. Pixels that touch only at a corner are different pieces, so rings never cross.
+A ring runs on pixel corners with the object on its right: clockwise on the screen around the object,
+counter-clockwise around a hole. Pixels that touch only at a corner are different pieces; rings never cross.
 """
 
 from dataclasses import dataclass
@@ -28,17 +28,17 @@ class Outlines:
     """One past each ring's last corner in `corners`."""
 
     corners: Int32[np.ndarray, "corners 2"]
-    """``(y, x)`` of pixel corners: (0, 0) is the image's outer corner, (1, 1) the far one of the first pixel."""
+    """``(y, x)`` of pixel corners; the first pixel lies between (0, 0) and (1, 1)."""
 
     def ring(self, index: int) -> Int32[np.ndarray, "_ 2"]:
         """Corners ``(n, 2)`` of one ring; the first is not repeated at the end."""
         return self.corners[self.ends[index - 1] if index else 0 : self.ends[index]]
 
     def objects(self) -> dict[int, list[int]]:
-        """Rings of each object: its outlines and its holes."""
+        """Rings of each object in ascending order of ids: its outlines and its holes."""
         rings: dict[int, list[int]] = {}
-        for index, id_ in enumerate(self.ids.tolist()):
-            rings.setdefault(id_, []).append(index)
+        for index in np.argsort(self.ids, kind="stable").tolist():
+            rings.setdefault(int(self.ids[index]), []).append(index)
         return rings
 
 
@@ -91,7 +91,7 @@ def _trace(labels, every_edge):  # noqa: C901 - one walk along the edges
                 continue
             # Up along the left edge of this pixel.
             y, x, way = row + 1, column, 0
-            twice_area, first = 0, used
+            twice_area = 0
             while True:
                 if way == 0:
                     if seen[y - 1, x]:
