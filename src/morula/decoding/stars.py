@@ -152,7 +152,7 @@ def _nearest_facets(
     middles /= np.linalg.norm(middles, axis=1, keepdims=True)
     units = points[:, 3 - ndim :]
     units = units / np.maximum(np.linalg.norm(units, axis=1, keepdims=True), 1e-12)
-    near = KDTree(middles).query(units, k=min(12, len(corners)))[1]
+    near = np.asarray(KDTree(middles).query(units, k=min(12, len(corners)))[1])
     weights = np.einsum("pkij,pj->pki", inverses[near][..., :ndim, 3 - ndim :], units)
     best = weights.min(-1).argmax(1)
     return near[np.arange(len(points)), best].reshape(6, _CELLS, _CELLS).astype(np.int32)
