@@ -69,6 +69,9 @@ class Patches:
 
     def _load(self, sample: Prepared) -> tuple[np.ndarray, Labels, np.ndarray]:
         """Image and labels, mapped from disk, and the centres of the objects."""
+        if sample.labels is None:
+            msg = f"{sample.id} has no labels; only labelled samples can be trained on"
+            raise ValueError(msg)
         if sample.id not in self._arrays:
             labels = np.load(sample.labels, mmap_mode="r")
             self._arrays[sample.id] = (np.load(sample.image, mmap_mode="r"), labels, _centroids(labels))

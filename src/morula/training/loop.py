@@ -45,8 +45,8 @@ def build_network(plan: Plan, device: str = "cpu") -> nn.Module:
     """The plan's network with fresh weights, the same for the same seed."""
     torch.manual_seed(plan.training.seed)
     heads = plan.representation.heads(plan.ndim)
-    network = plan.network.build(plan.ndim, len(plan.channels), heads).to(device)
-    return network.to(memory_format=_memory_format(plan))
+    network: nn.Module = plan.network.build(plan.ndim, len(plan.channels), heads)
+    return network.to(device, memory_format=_memory_format(plan))  # pyright: ignore[reportCallIssue]
 
 
 def _memory_format(plan: Plan) -> torch.memory_format:

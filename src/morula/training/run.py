@@ -32,7 +32,7 @@ from morula.planning.fine_tune import plan_from
 from morula.planning.fingerprint import Fingerprint, fingerprint
 from morula.planning.plan import Plan
 from morula.planning.planner import make_plan, parse_overrides
-from morula.prediction.folder import find_folder, read_plan
+from morula.prediction.shipped import find_folder, read_plan
 from morula.preprocessing.prepare import Prepared, prepare
 from morula.spec import Spec, dump_toml, read_toml, validate
 
@@ -116,7 +116,7 @@ class Run:
             InputError: The folder is no run.
         """
         if not self.request_path.exists():
-            msg = f"{self.folder} is no run folder: it has no request.toml. Start with: morula train DATA -o RUN"
+            msg = f"{self.folder} is no run folder (no request.toml). Start with: morula train DATA -o RUN"
             raise InputError(msg)
         return validate(Request, read_toml(self.request_path))
 

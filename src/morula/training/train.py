@@ -18,8 +18,9 @@ from morula.evaluation.report import TrainReport, render_report
 from morula.evaluation.tuning import tune, write_tuned
 from morula.planning.budget import steps_for_budget
 from morula.planning.plan import Plan
-from morula.prediction.folder import find_folder, weight_files
-from morula.prediction.model import Model, check_device
+from morula.prediction.ensemble import check_device
+from morula.prediction.model import Model
+from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.prepare import Prepared
 from morula.spec import dump_toml, read_toml
 from morula.training.loop import seconds_per_step, train_fold

@@ -9,7 +9,8 @@ from torch import nn
 from morula.labels.matching import DSB_THRESHOLDS, match
 from morula.planning.plan import Plan
 from morula.prediction.confidence import needed_heads
-from morula.prediction.model import Model, best_precision, ready
+from morula.prediction.ensemble import best_precision, ready
+from morula.prediction.model import Model
 from morula.preprocessing.prepare import Prepared
 from morula.types import Labels, Maps
 
