@@ -1,0 +1,138 @@
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from synthetic import picture_of, touching_balls
+
+from morula.data.layouts import open_dataset
+from morula.errors import InputError
+from morula.planning.fingerprint import fingerprint
+from morula.planning.planner import make_plan
+from morula.preprocessing import prepare as module
+from morula.preprocessing.prepare import prepare
+
+
+@pytest.fixture(params=[2, 3], ids=["2d", "3d"])
+def root(request, tmp_path):
+    labels = touching_balls(request.param, shape=48)
+    for folder in ("data/images/sub", "data/labels/sub"):
+        (tmp_path / folder).mkdir(parents=True)
+    metadata = {"axes": "YX" if request.param == 2 else "ZYX"}
+    for name in ("a", "sub/b"):
+        for folder, array in (("images", picture_of(labels)), ("labels", labels.astype(np.uint16))):
+            tifffile.imwrite(tmp_path / "data" / folder / f"{name}.ome.tif", array, metadata=metadata)
+    tifffile.imwrite(tmp_path / "data/images/c.ome.tif", picture_of(labels), metadata=metadata)
+    return tmp_path
+
+
+def plan_for(dataset, *, factor: float = 1.0, kind: str = "percentile"):
+    changes = {"scaling": {"factor": factor}, "normalization": {"kind": kind}}
+    return make_plan(fingerprint(dataset), "auto", changes)[0]
+
+
+def test_arrays_on_the_working_grid(root):
+    dataset = open_dataset(root / "data")
+    prepared = prepare(dataset, dataset.samples, plan_for(dataset), root / "cache")
+    assert [item.id for item in prepared] == [sample.id for sample in dataset.samples]
+    for item, sample in zip(prepared, dataset.samples, strict=True):
+        image = np.load(item.image, mmap_mode="r")
+        assert image.dtype == np.float16
+        assert image.shape == (1, *dataset.image(sample).pixels.shape[1:])
+        assert abs(np.percentile(image, 1)) < 0.01
+        assert item.image == root / "cache" / sample.id / "image.npy"
+        assert item.modality == "kind 1"
+        if sample.labels:
+            labels = np.load(item.labels)
+            assert labels.dtype == np.int32
+            np.testing.assert_array_equal(labels, dataset.labels(sample))
+            assert item.diameter_px == pytest.approx(18, abs=1.5)
+        else:
+            assert item.labels is None
+            assert item.diameter_px == 0
+
+
+def test_rescaled(root):
+    dataset = open_dataset(root / "data")
+    item = prepare(dataset, dataset.samples[:1], plan_for(dataset, factor=0.5), root / "cache")[0]
+    shape = tuple(24 for _ in dataset.image(dataset.samples[0]).pixels.shape[1:])
+    assert np.load(item.image).shape == (1, *shape)
+    assert np.load(item.labels).shape == shape
+    assert len(np.unique(np.load(item.labels))) == len(np.unique(dataset.labels(dataset.samples[0])))
+    assert item.diameter_px == pytest.approx(9, abs=1)
+
+
+def test_what_is_there_is_kept(root, monkeypatch):
+    dataset = open_dataset(root / "data")
+    plan = plan_for(dataset)
+    first = prepare(dataset, dataset.samples, plan, root / "cache")
+    monkeypatch.setattr(module, "_working_arrays", lambda *_: pytest.fail("prepared again"))
+    assert prepare(dataset, dataset.samples, plan, root / "cache") == first
+    # Nothing but channels, scaling and normalisation matters.
+    changed = plan.model_copy(update={"training": plan.training.model_copy(update={"steps": 3})})
+    assert prepare(dataset, dataset.samples, changed, root / "cache") == first
+
+
+def test_other_decisions_or_files_are_prepared_anew(root):
+    dataset = open_dataset(root / "data")
+    item = prepare(dataset, dataset.samples, plan_for(dataset), root / "cache")[0]
+    before = np.load(item.image)
+    prepare(dataset, dataset.samples, plan_for(dataset, kind="zscore"), root / "cache")
+    assert not np.array_equal(np.load(item.image), before)
+    path = dataset.samples[0].image[0]
+    tifffile.imwrite(path, 255 - tifffile.imread(path), metadata={"axes": "ZYX"[-tifffile.imread(path).ndim :]})
+    prepare(dataset, dataset.samples, plan_for(dataset), root / "cache")
+    assert np.corrcoef(np.load(item.image).ravel(), before.ravel())[0, 1] < -0.99
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", "{}"])
+def test_an_interrupted_sample_is_prepared_anew(root, damage):
+    dataset = open_dataset(root / "data")
+    plan = plan_for(dataset)
+    first = prepare(dataset, dataset.samples, plan, root / "cache")
+    (root / "cache" / first[0].id / "meta.json").write_text(damage)
+    first[0].image.write_bytes(b"half")
+    assert prepare(dataset, dataset.samples, plan, root / "cache") == first
+    assert np.load(first[0].image).dtype == np.float16
+    assert json.loads((root / "cache" / first[0].id / "meta.json").read_text())["key"]
+    assert not [path for path in (root / "cache").rglob(".*")]
+
+
+def test_progress(root):
+    dataset = open_dataset(root / "data")
+    seen: list[tuple[int, int]] = []
+    prepare(
+        dataset, dataset.samples, plan_for(dataset), root / "cache", lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_bad_samples_are_named(root):
+    dataset = open_dataset(root / "data")
+    plan = plan_for(dataset)
+    sample = dataset.samples[0]
+    shape = tuple(size - 1 for size in dataset.image(sample).pixels.shape[1:])
+    tifffile.imwrite(sample.labels[0], np.ones(shape, np.uint16), metadata={"axes": "ZYX"[-len(shape) :]})
+    with pytest.raises(InputError, match=f"{sample.id}: the labels have shape"):
+        prepare(dataset, [sample], plan, root / "cache")
+    assert not (root / "cache" / sample.id / "meta.json").exists()
+    coloured = plan.model_copy(update={"channels": ("dapi", "actin")})
+    with pytest.raises(InputError, match="the model needs dapi, actin"):
+        prepare(dataset, [dataset.samples[1]], coloured, root / "cache")
+
+
+def test_unwritable_folder(root):
+    dataset = open_dataset(root / "data")
+    blocked = root / "blocked"
+    blocked.write_text("a file where the folder should be")
+    with pytest.raises(InputError):
+        prepare(dataset, dataset.samples[:1], plan_for(dataset), blocked)
+
+
+def test_given_modality_and_attributes(root):
+    dataset = open_dataset(root / "data")
+    sample = dataset.samples[0]
+    object.__setattr__(sample, "attributes", {"modality": "phase", "lab": "x"})
+    item = prepare(dataset, [sample], plan_for(dataset), root / "cache")[0]
+    assert item.modality == "phase"
+    assert item.attributes == {"modality": "phase", "lab": "x"}
