@@ -142,3 +142,25 @@ def _fill(node: Any, table: Mapping[str, Any], prefix: str, reasons: Mapping[str
         if reason:
             node.add(tomlkit.comment(reason))
         node.add(key, value)
+
+
+def read_reasons(text: str) -> dict[str, str]:
+    r"""The comments that `dump_toml` wrote above keys, by dotted key.
+
+    A comment at the top of a table is that of its first key.
+
+    >>> read_reasons("[training]\n# fits the budget\nsteps = 300\n")
+    {'training.steps': 'fits the budget'}
+    """
+    reasons: dict[str, str] = {}
+    prefix, pending = "", ""
+    for line in text.splitlines():
+        key, sign, _ = line.partition(" = ")
+        if line.startswith("#"):
+            pending = line.removeprefix("#").strip()
+        elif line.startswith("["):
+            prefix = line.strip("[] ") + "."
+        elif sign and pending:
+            reasons[prefix + key] = pending
+            pending = ""
+    return reasons

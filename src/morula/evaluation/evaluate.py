@@ -1,7 +1,7 @@
 """The stage: a folder of predicted labels against the truth, into ``metrics.json`` and ``report.html``."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ MOST_PICTURES = 50
 """The worst images that the report shows in full; the others stand in its table."""
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - each is an option of the verb
     predicted: Path,
     truth: Path,
     out: Path,
@@ -27,6 +27,7 @@ def evaluate(
     strict: bool = False,
     by: Sequence[str] = (),
     compare: Path | None = None,
+    select: Mapping[str, set[str]] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Score predicted labels against the truth.
@@ -39,6 +40,7 @@ def evaluate(
         strict: A pair matches above an IoU threshold (DSB 2018), not at or above it (StarDist, Cellpose).
         by: Index columns to make strata of; when empty, every text column with few values.
         compare: Another prediction of the same images, to be tested against the first.
+        select: Index columns of `truth` and the values wanted; all samples when None.
         progress: Called with (images done, images in all).
 
     Returns:
@@ -48,8 +50,8 @@ def evaluate(
     Raises:
         InputError: Nothing can be scored: missing folders, no pairs, every file unreadable, unknown column.
     """
-    pairing = pair_files(predicted, truth)
-    other = pair_files(compare, truth) if compare else None
+    pairing = pair_files(predicted, truth, select)
+    other = pair_files(compare, truth, select) if compare else None
     total = len(pairing.pairs) + (len(other.pairs) if other else 0)
     failed: dict[str, str] = {}
     images = _score(pairing, strict, failed, _shifted(progress, 0, total))

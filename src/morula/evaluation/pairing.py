@@ -1,7 +1,7 @@
 """Which predicted label file belongs to which truth."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,17 +35,18 @@ class Pairing:
     """Ids of the truth that no prediction belongs to."""
 
 
-def pair_files(predicted: Path, truth: Path) -> Pairing:
+def pair_files(predicted: Path, truth: Path, select: Mapping[str, set[str]] | None = None) -> Pairing:
     """Pair label files by their path below both folders, else by their name where it is unique.
 
     Args:
         predicted: A label file, a folder of them, or what `morula predict` wrote (its ``labels`` count).
         truth: A label file, a folder of them, or a data set; only a data set has images and index columns.
+        select: Index columns of `truth` and the values wanted; all samples when None.
 
     Raises:
-        InputError: A folder is missing or empty, or nothing pairs.
+        InputError: A folder is missing or empty, an unknown column, or nothing pairs.
     """
-    dataset = find_truth(truth)
+    dataset = find_truth(truth).select(select or {})
     files = predicted_files(predicted)
     samples = {sample.id: sample for sample in dataset.labelled}
     if predicted.is_file() and len(samples) == 1:

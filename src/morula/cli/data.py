@@ -1,0 +1,98 @@
+"""Verbs before training: check, plan, prepare."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from morula.cli.options import Changes, DataFolder, Recipe, RunFolder, Selection, request_of
+from morula.cli.terminal import Progress, say, show_table
+
+if TYPE_CHECKING:
+    from morula.training.run import Run
+
+
+def check(data: DataFolder) -> None:
+    """Look for everything that is wrong with a data set, and say what to do about it."""
+    from morula.data.check import check as look
+
+    with Progress() as progress:
+        report = look(data, progress=progress("checking"))
+    rows = [(p.severity, p.kind, _below(p.path, data), p.message) for p in report.problems]
+    if rows:
+        show_table(("", "what", "file", "what to do"), rows)
+    errors = sum(problem.severity == "error" for problem in report.problems)
+    say(
+        f"{report.n_images} images, {report.n_labels} with labels: {errors} errors, "
+        f"{len(report.problems) - errors} warnings."
+    )
+    if errors:
+        raise typer.Exit(1)
+
+
+def plan(
+    data: DataFolder,
+    out: RunFolder,
+    recipe: Recipe = "auto",
+    changes: Changes = None,
+    select: Selection = None,
+) -> None:
+    """Measure a data set, decide how to train on it, and say why."""
+    from morula.training.run import plan_run, start_run
+
+    with Progress() as progress:
+        run = start_run(out, request_of(data, recipe=recipe, changes=changes, select=select))
+        plan_run(run, progress)
+    _show_plan(run)
+    say(f"Plan: {run.plan_path}. Change it there if you like, then go on: morula train {out}")
+
+
+def prepare(
+    data: DataFolder,
+    out: RunFolder,
+    recipe: Recipe = "auto",
+    changes: Changes = None,
+    select: Selection = None,
+) -> None:
+    """Plan if need be, and write the images and labels as training reads them."""
+    from morula.training.run import plan_run, start_run
+
+    with Progress() as progress:
+        run = start_run(out, request_of(data, recipe=recipe, changes=changes, select=select))
+        plan_run(run, progress)
+        prepared = run.prepare(progress)
+    say(f"{len(prepared)} images prepared in {out / 'prepared'}. Go on: morula train {out}")
+
+
+def _show_plan(run: "Run") -> None:
+    """The decisions with their reasons, and what each representation keeps of the labels."""
+    from morula.planning.fingerprint import Fingerprint
+    from morula.spec import read_reasons
+
+    table = run.plan().model_dump()
+    reasons = read_reasons(run.plan_path.read_text(encoding="utf-8"))
+    show_table(("decision", "value", "why"), [(key, _brief(table, key), why) for key, why in reasons.items()])
+    rows = [
+        (row.representation, row.ap50, row.ap75, row.ap90, row.dsb_score, round(row.ms_per_megapixel))
+        for row in Fingerprint.load(run.fingerprint_path).ceilings
+    ]
+    if rows:
+        say("What each representation keeps of your labels (encoded and decoded, without a network):")
+        show_table(("representation", "AP@0.5", "AP@0.75", "AP@0.9", "DSB score", "ms per MP"), rows)
+
+
+def _brief(table: dict[str, Any], key: str) -> str:
+    value: Any = table
+    for part in key.split("."):
+        value = value[part]
+    return str(value["kind"]) if isinstance(value, dict) and "kind" in value else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return " x ".join(_plain(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _below(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -1,0 +1,97 @@
+"""Verbs that use a model: demo, predict, evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from morula.cli.options import (
+    Axes,
+    Channels,
+    Device,
+    OutFolder,
+    PixelSize,
+)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Folder to write.")] = Path(
+        "morula-demo"
+    ),
+) -> None:
+    """Segment the sample images that ship with Morula, and score the result."""
+
+
+def predict(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Image files and folders of images.")
+    ],
+    out: OutFolder,
+    model: Annotated[
+        str, typer.Option(metavar="NAME|RUN", help="A shipped model or a run folder.")
+    ] = "nuclei",
+    axes: Axes = None,
+    channels: Channels = None,
+    pixel_size: PixelSize = None,
+    diameter: Annotated[
+        str | None,
+        typer.Option(metavar="PX|auto", help="Typical object diameter in pixels; auto measures it first."),
+    ] = None,
+    device: Device = "cpu",
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Images at the same time.")] = 1,
+    export: Annotated[
+        str | None, typer.Option(metavar="roi,geojson", help="Also write ImageJ ROIs or QuPath GeoJSON.")
+    ] = None,
+) -> None:
+    """Find the objects in images: labels, overlays, measurements and a report.
+
+    Images that are finished already are skipped when the command is run again.
+    """
+
+
+def evaluate(
+    predicted: Annotated[
+        Path, typer.Argument(metavar="PREDICTED", help="What predict wrote, or a folder of label images.")
+    ],
+    truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="A data set, or a folder of label images.")],
+    out: OutFolder,
+    strict: Annotated[bool, typer.Option("--strict", help="Match at IoU > t (DSB 2018), not >= t.")] = False,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Scores by this column of index.csv; may be repeated."),
+    ] = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="OTHER", help="Another prediction to test against.")
+    ] = None,
+    select: Selection = None,
+) -> None:
+    """Score predicted labels against true ones, with confidence intervals."""
+    from morula.evaluation.evaluate import evaluate as score
+
+    with Progress() as progress:
+        metrics = score(
+            predicted,
+            truth,
+            out,
+            strict=strict,
+            by=by or (),
+            compare=compare,
+            select=parse_selection(select),
+            progress=progress("evaluate"),
+        )
+    show_scores(metrics)
+    if "comparison" in metrics:
+        show_comparison(metrics["comparison"])
+    say(f"Report: {out / 'report.html'}")
+    for what, names in (("prediction", metrics["without_prediction"]), ("truth", metrics["without_truth"])):
+        if names:
+            fail(f"{len(names)} without {what}, not scored: {shorten(names)}", style="yellow")
+    exit_with_failures(metrics["failed"])
+
+
+def exit_with_failures(failed: Mapping[str, str]) -> None:
+    """Name the files that failed, and end with 1 if there are any."""
+    for name, message in failed.items():
+        fail(f"failed: {name}: {message}")
+    if failed:
+        raise typer.Exit(1)

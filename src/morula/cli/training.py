@@ -1,0 +1,99 @@
+"""Verbs of training: train and tune."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from morula.cli.options import (
+    Changes,
+    DataFolder,
+    Device,
+    OutFolder,
+    Recipe,
+    Selection,
+    parse_selection,
+    request_of,
+)
+from morula.cli.scores import show_scores
+from morula.cli.terminal import Progress, fail, say, shorten, show_table
+
+if TYPE_CHECKING:
+    from morula.training.train import TrainSummary
+
+
+def train(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA|RUN", help="Data set to train on; or a run folder to go on with.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="RUN", help="Run folder to write; left out to go on with a run."),
+    ] = None,
+    recipe: Recipe = "auto",
+    changes: Changes = None,
+    fold: Annotated[int | None, typer.Option(metavar="K", help="Train this fold only, from 0.")] = None,
+    folds: Annotated[int | None, typer.Option(metavar="K", help="Train K folds, and average them.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Time to train in, such as 90m or 2h.")
+    ] = None,
+    start_from: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Fine-tune a shipped model or a run.")
+    ] = None,
+    select: Selection = None,
+    device: Device = "cpu",
+) -> None:
+    """Train a model on labelled images: check, plan, prepare, train, tune the decoder, evaluate, report.
+
+    Interrupted, the same command goes on exactly where it stopped.
+    """
+    from morula.planning.budget import parse_budget
+    from morula.training.train import train as run_training
+
+    request = None
+    if out is not None:
+        request = request_of(
+            data,
+            recipe=recipe,
+            changes=changes,
+            select=select,
+            fold=fold,
+            folds=folds,
+            budget_s=parse_budget(budget) if budget else None,
+            start_from=_name_or_path(start_from),
+        )
+    with Progress() as progress:
+        summary = run_training(out or data, request, device=device, progress=progress)
+    _show_summary(summary)
+
+
+def tune(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A shipped model or a run folder.")],
+    data: DataFolder,
+    out: OutFolder,
+    select: Selection = None,
+) -> None:
+    """Adapt only the decoder of a model to labelled images; the network stays as it is."""
+    from morula.training.tune import tune_model
+
+    with Progress() as progress:
+        summary = tune_model(model, data, out, select=parse_selection(select), progress=progress)
+    show_table(("", "before", "after"), summary.rows)
+    say(f"Model with the tuned decoder: {out}")
+
+
+def _name_or_path(model: str | None) -> str | None:
+    """A run folder by its absolute path, so that the run goes on from anywhere; else the name."""
+    return str(Path(model).resolve()) if model and Path(model).is_dir() else model
+
+
+def _show_summary(summary: "TrainSummary") -> None:
+    left_out = {str(problem.path) for problem in summary.problems if problem.severity == "error"}
+    if summary.metrics is not None:
+        say("On images held out from training:")
+        show_scores(summary.metrics)
+    say(f"Report: {summary.run / 'report.html'}")
+    say(f"Use it: morula predict IMAGES -o OUT --model {summary.run}")
+    if left_out:
+        fail(f"{len(left_out)} files with errors were left out: {shorten(sorted(left_out))}")
+        raise typer.Exit(1)
