@@ -53,9 +53,9 @@ def hardest_pixels(
     logits: Float[Tensor, "batch channel *spatial"],
     target: Float[Tensor, "batch channel *spatial"],
     annotated: Float[Tensor, "batch 1 *spatial"],
-    share: float = 0.2,
+    hardest: float = 0.2,
 ) -> Float[Tensor, ""]:
-    """Mean binary cross-entropy of the hardest pixels only: top-K online hard example mining.
+    """Mean binary cross-entropy of every image's hardest pixels: top-K online hard example mining.
 
     Shrivastava et al. 2016, https://arxiv.org/abs/1604.03540, on pixels as in system B.
 
@@ -63,11 +63,14 @@ def hardest_pixels(
         logits: Before the sigmoid.
         target: In [0, 1].
         annotated: 1 where labels exist; elsewhere the loss is silent.
-        share: K as a share of the batch's pixels, in (0, 1]; never more than are annotated.
+        hardest: K, per image: a share of the pixels up to 1, or a number of pixels above 1. Never more than
+            are annotated.
     """
     error = F.binary_cross_entropy_with_logits(logits.float(), target.float(), reduction="none")
-    error = error * annotated
-    n_annotated = (annotated > 0).expand_as(error).sum()
-    hardest, _ = torch.topk(error.flatten(), max(1, round(share * error.numel())))
+    error = (error * annotated).flatten(1)
+    available = (annotated > 0).expand_as(logits).flatten(1).sum(1)
+    count = hardest * error.shape[1] if hardest <= 1 else hardest
+    count = min(max(1, round(count)), error.shape[1])
+    worst, _ = torch.topk(error, count)
     # Beyond the annotated pixels the sorted errors are 0: they must not dilute the mean.
-    return hardest.sum() / n_annotated.clamp(1, hardest.numel())
+    return worst.sum() / available.clamp(max=count).sum().clamp(min=1)

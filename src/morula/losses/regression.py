@@ -17,6 +17,17 @@ def masked_mean(
     return (error * counted).sum() / (counted.sum() * error.shape[1]).clamp(min=1e-6)
 
 
+def annotated_on_grid(
+    annotated: Float[Tensor, "batch 1 *spatial"], maps: Float[Tensor, "batch channel *grid"]
+) -> Float[Tensor, "batch 1 *grid"]:
+    """`annotated` on the coarser grid of `maps` (`Head.stride`): 1 where a whole block is annotated."""
+    stride = round(annotated.shape[-1] / maps.shape[-1])
+    if stride == 1:
+        return annotated
+    pool = F.max_pool2d if maps.ndim == 4 else F.max_pool3d
+    return 1 - pool(1 - annotated, stride, ceil_mode=True)
+
+
 def l1(
     predicted: Float[Tensor, "batch channel *spatial"],
     target: Float[Tensor, "batch channel *spatial"],

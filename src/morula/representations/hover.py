@@ -73,7 +73,7 @@ class HoVer(Representation, frozen=True):
         return terms
 
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
-        """Borders are where the offsets jump from 1 to -1; the markers between them grow over the foreground."""
+        """Borders are where offsets jump from 1 to -1; the markers between them grow over the foreground."""
         mask = maps["foreground"][0] > self.mask_threshold
         border = _border_strength(maps["offsets"])
         markers = _open(ndimage.binary_fill_holes((border < self.marker_threshold) & mask), self.opening_px)
