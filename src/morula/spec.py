@@ -24,8 +24,8 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
 class Tunable:
     """Marks a numeric field that may change after training: ``Annotated[float, Tunable(0.2, 0.8)]``."""
 
-    low: float
-    high: float
+    low: float | int
+    high: float | int
 
 
 SpecType = TypeVar("SpecType", bound=Spec)

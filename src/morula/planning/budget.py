@@ -25,7 +25,7 @@ def parse_budget(text: str) -> float:
     return seconds
 
 
-def steps_for_budget(budget_s: float, seconds_per_step: float, *, share: float = 0.92) -> int:
+def steps_for_budget(budget_s: float | int, seconds_per_step: float, *, share: float = 0.92) -> int:
     """Optimiser steps that fit a budget, at least one; `share` of the time is left to the steps themselves.
 
     Args:

@@ -38,7 +38,7 @@ class Distribution(Spec, frozen=True):
     """The largest value."""
 
     @classmethod
-    def of(cls, values: Sequence[float] | np.ndarray) -> "Distribution":
+    def of(cls, values: Sequence[float] | Sequence[int] | np.ndarray) -> "Distribution":
         """Percentiles of some values."""
         if not len(values):
             return cls()

@@ -170,6 +170,9 @@ def _decide_input(draft: _Draft, facts: Fingerprint) -> None:
 
 def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:
     scaling = draft.table["scaling"]
+    if not isinstance(scaling, dict):
+        msg = f"scaling = {scaling!r} must be a table."
+        raise InputError(msg)
     zoom = rules.working_zoom(facts, scaling)
     _scale_diameter(draft, facts, zoom)
     network = draft.settle("network", rules.network(facts, zoom))

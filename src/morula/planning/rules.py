@@ -166,14 +166,14 @@ def patch_size(facts: Fingerprint, zoom: Sequence[float], divisor: int, aspect: 
     )
 
 
-def _fill(budget: float, shape: Sequence[float], aspect: Sequence[float]) -> list[float]:
+def _fill(budget: int, shape: Sequence[float], aspect: Sequence[float]) -> list[float]:
     """Sides of equal physical length with `budget` voxels; what a short axis leaves goes to the others."""
     sides = np.zeros(len(shape))
     free = np.ones(len(shape), bool)
     share = 1 / np.asarray(aspect, np.float64)
     limit = np.asarray(shape, np.float64)
     for _ in range(len(shape)):
-        rest = budget / np.prod(sides[~free])
+        rest = budget / float(np.prod(sides[~free]))
         sides[free] = share[free] * (rest / np.prod(share[free])) ** (1 / free.sum())
         over = free & (sides >= limit)
         if not over.any():
@@ -298,7 +298,7 @@ def representation(facts: Fingerprint) -> Decision:
     return Decision(value, reason)
 
 
-def _up(size: float, divisor: int) -> int:
+def _up(size: float | int, divisor: int) -> int:
     """`size` rounded up to a positive multiple of `divisor`."""
     return max(1, math.ceil(size / divisor - 1e-9)) * divisor
 
