@@ -16,6 +16,9 @@ IMAGE_FOLDERS = ("images", "imgs", "image", "img")
 LABEL_FOLDERS = ("labels", "masks", "label", "mask")
 """Names of a folder of labels."""
 
+UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
+"""Names of a folder of images that have no labels on purpose."""
+
 GROUP_COLUMNS = ("group", "patient", "field")
 """Index columns that say which samples belong together; the first one present counts."""
 
@@ -52,6 +55,11 @@ class Dataset:
         """The samples without labels."""
         return tuple(sample for sample in self.samples if not sample.labels)
 
+    @property
+    def label_axes(self) -> str | None:
+        """`axes` as they are in label files: without channels."""
+        return self.axes.upper().translate({ord("C"): None, ord("S"): None}) if self.axes else None
+
     def image(self, sample: Sample) -> Image:
         """Read the image of `sample`.
 
@@ -69,9 +77,7 @@ class Dataset:
         if not sample.labels:
             msg = f"{sample.id} has no labels."
             raise InputError(msg)
-        # Labels have the images' axes without channels.
-        axes = self.axes.upper().translate({ord("C"): None, ord("S"): None}) if self.axes else None
-        return read_labels(sample.labels, axes=axes, ignore_label=self.ignore_label)
+        return read_labels(sample.labels, axes=self.label_axes, ignore_label=self.ignore_label)
 
     def select(self, where: Mapping[str, set[str]]) -> "Dataset":
         """The samples whose index columns have one of the given values.

@@ -78,6 +78,9 @@ def read_start(path: Path, count: int) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(count)
+    except FileNotFoundError as error:
+        msg = f"{path} does not exist. Check the name, or the index that names it."
+        raise BadFileError("missing file", msg) from error
     except OSError as error:
         msg = f"{path} cannot be read: {error.strerror or error}. Check its permissions and copy it again."
         raise BadFileError("unreadable file", msg) from error

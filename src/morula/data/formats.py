@@ -200,9 +200,6 @@ def write_labels(path: Path, labels: Labels) -> None:
 def _read(path: Path) -> Raw:
     """The array of a file by its suffix; raster images and TIFF by their content."""
     name = path.name.lower()
-    if not path.exists():
-        msg = f"{path} does not exist."
-        raise BadFileError("missing file", msg)
     if is_zarr(path):
         return read_zarr(path)
     if path.is_dir():

@@ -7,14 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from morula.data.dataset import IMAGE_FOLDERS, LABEL_FOLDERS, Dataset, id_of, images_below, refuse_twins
+from morula.data.dataset import (
+    IMAGE_FOLDERS,
+    LABEL_FOLDERS,
+    UNLABELLED_FOLDERS,
+    Dataset,
+    id_of,
+    images_below,
+    refuse_twins,
+)
 from morula.data.index import Description, join_index, read_description, read_index
 from morula.data.ome_zarr import labels_inside
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.types import Spacing
-
-_UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 _LABEL_ENDINGS = ("", "_label", "_labels", "_mask", "_masks", "_cp_masks")
 """What the name of a label file may add to that of its image (NeurIPS CellSeg, Cellpose)."""
@@ -193,7 +199,7 @@ def _folders(root: Path, description: Description) -> _Found | None:
             f" {next(iter(labels.values()))}, for example. Give label files the names of their images."
         )
         raise InputError(msg)
-    for folder in (root / name for name in _UNLABELLED_FOLDERS):
+    for folder in (root / name for name in UNLABELLED_FOLDERS):
         if folder.is_dir():
             files = _ids(images_below(folder), root)
             found.samples.extend(Sample(name, (path,)) for name, path in files.items())

@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -27,17 +28,17 @@ def read_nifti(path: Path) -> Raw:
 
     try:
         # libdeflate is 5 to 10 times as fast as zlib, but knows neither several members nor what is cut off.
-        return _parse(path, imagecodecs.gzip_decode(content))
+        return _parse(path, cast("bytes", imagecodecs.gzip_decode(content)))
     except (RuntimeError, SystemError, ValueError, MemoryError):
         pass
     try:
-        content = gzip.decompress(content)
+        inflated = gzip.decompress(content)
     except (EOFError, OSError, ValueError) as error:
         raise damaged(path, error) from error
-    return _parse(path, content)
+    return _parse(path, inflated)
 
 
-def _parse(path: Path, content: bytes | bytearray) -> Raw:
+def _parse(path: Path, content: bytes) -> Raw:
     import nibabel
 
     second = content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from morula.data.axes import Raw
+from morula.data.files import read_start
 from morula.data.problems import BadFileError, damaged
 
 
@@ -14,6 +15,7 @@ def read_numpy(path: Path) -> Raw:
     Raises:
         InputError: The file is damaged, or holds pickled objects or several arrays.
     """
+    read_start(path, 1)
     try:
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):

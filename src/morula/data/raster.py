@@ -30,6 +30,6 @@ def read_raster(path: Path) -> Raw:
         raise damaged(path, "the end marker is missing")
     try:
         pixels = decode(content)
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever damaged bytes lead to
         raise damaged(path, error) from error
     return Raw(pixels, "YX" if pixels.ndim == 2 else "YXS")

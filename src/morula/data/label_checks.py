@@ -1,0 +1,167 @@
+"""What can be wrong with the labels of one image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from morula.data.problems import Problem, problem
+from morula.labels.components import connected_components
+from morula.types import Labels
+
+SMALL_PX = {2: 5, 3: 10}
+"""Objects of fewer pixels than this are more often slips of the brush than objects, per number of axes."""
+
+_BINARY_PIECES = 3
+"""So many pieces under one and the same id are a mask rather than an object."""
+
+_COVERED = 0.5
+"""An object that covers more than this share of an image without background is its background."""
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """The labels of one image, as stored and as read, with what all checks need."""
+
+    path: Path
+    """The label file."""
+
+    stored: np.dtype
+    """Number type in the file."""
+
+    labels: Labels
+    """Ids ``(*spatial)``."""
+
+    ids: np.ndarray
+    """The ids of the objects, ascending."""
+
+    sizes: np.ndarray
+    """Pixels of each object."""
+
+    pieces: np.ndarray
+    """Number of connected pieces of each object."""
+
+    strays: np.ndarray
+    """Pixels of each object outside its largest piece."""
+
+
+def measure_labelling(path: Path, stored: np.dtype, labels: Labels) -> Labelling:
+    """Count the pixels and pieces (touching across corners is connected) of every object."""
+    components = connected_components(labels, labels.ndim)
+    count = int(components.max(initial=0))
+    owner = np.zeros(count + 1, np.int64)
+    owner[components] = labels
+    piece_sizes = np.bincount(components.ravel(), minlength=count + 1)[1:]
+    ids, which = np.unique(owner[1:], return_inverse=True)
+    sizes = np.bincount(which, piece_sizes, len(ids)).astype(np.int64)
+    largest = np.zeros(len(ids), np.int64)
+    np.maximum.at(largest, which, piece_sizes)
+    pieces = np.bincount(which, minlength=len(ids))
+    return Labelling(path, stored, labels, ids, sizes, pieces, sizes - largest)
+
+
+def check_labels(labelling: Labelling, sample: str) -> list[Problem]:
+    """The problems of the labels of one image, once they are read."""
+    checks: tuple[Callable[[Labelling], tuple[str, str]], ...] = (
+        _float_ids,
+        _any_object,
+        _background,
+        _binary,
+        _pieces,
+        _overflow,
+        _small,
+    )
+    found = [check(labelling) for check in checks]
+    path = labelling.path
+    return [problem(kind, path, f"{path} {message}", sample) for kind, message in found if kind]
+
+
+def _float_ids(labelling: Labelling) -> tuple[str, str]:
+    if labelling.stored.kind != "f":
+        return "", ""
+    return (
+        "float labels",
+        f"stores its ids as {labelling.stored}. They are whole, so they are used; save integers.",
+    )
+
+
+def _any_object(labelling: Labelling) -> tuple[str, str]:
+    if len(labelling.ids):
+        return "", ""
+    if (labelling.labels < 0).all():
+        return (
+            "nothing annotated",
+            "holds nothing but the ignore label. Annotate it, or remove the label file.",
+        )
+    return (
+        "no objects",
+        "holds no object. Right if the image shows none; else annotate it, or remove the label file.",
+    )
+
+
+def _background(labelling: Labelling) -> tuple[str, str]:
+    if not len(labelling.ids) or (labelling.labels <= 0).any():
+        return "", ""
+    biggest = int(labelling.sizes.argmax())
+    if len(labelling.ids) > 1 and labelling.sizes[biggest] < _COVERED * labelling.labels.size:
+        return "", ""
+    return (
+        "labelled background",
+        f"holds no 0; id {labelling.ids[biggest]} covers most of it. Is that the background? Store it as 0.",
+    )
+
+
+def _is_binary(labelling: Labelling) -> bool:
+    return len(labelling.ids) == 1 and int(labelling.pieces[0]) >= _BINARY_PIECES
+
+
+def _binary(labelling: Labelling) -> tuple[str, str]:
+    if not _is_binary(labelling):
+        return "", ""
+    return (
+        "binary mask",
+        f"holds a single id ({labelling.ids[0]}) in {labelling.pieces[0]} separate pieces: a mask of all"
+        " objects rather than one id per object? Number the objects (connected components, if none touch).",
+    )
+
+
+def _pieces(labelling: Labelling) -> tuple[str, str]:
+    torn = np.flatnonzero(labelling.pieces > 1)
+    if not len(torn) or _is_binary(labelling):
+        return "", ""
+    return (
+        "several pieces",
+        f"has objects in several pieces: {len(torn)} (ids {_some(labelling.ids[torn])}; stray pixels:"
+        f" {int(labelling.strays[torn].sum())}). Remove the strays, or give each piece an id of its own.",
+    )
+
+
+def _overflow(labelling: Labelling) -> tuple[str, str]:
+    if labelling.stored.kind not in "ui" or labelling.stored.itemsize > 2:
+        return "", ""
+    top = int(np.iinfo(labelling.stored).max)
+    if len(labelling.ids) < top - 1 or labelling.ids[-1] < top - 1:
+        return "", ""
+    return (
+        "8-bit overflow",
+        f"uses every id that {labelling.stored} can store, up to {labelling.ids[-1]}: further objects seem"
+        " to have been folded onto these. Export the labels with more bits.",
+    )
+
+
+def _small(labelling: Labelling) -> tuple[str, str]:
+    limit = SMALL_PX[labelling.labels.ndim]
+    small = np.flatnonzero(labelling.sizes < limit)
+    if not len(small):
+        return "", ""
+    return (
+        "very small objects",
+        f"has objects of fewer than {limit} pixels: {len(small)} (ids {_some(labelling.ids[small])})."
+        " Remove them if they are slips of the brush.",
+    )
+
+
+def _some(ids: np.ndarray, most: int = 5) -> str:
+    more = ", ..." if len(ids) > most else ""
+    return ", ".join(str(number) for number in ids[:most]) + more
