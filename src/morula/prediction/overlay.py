@@ -1,0 +1,269 @@
+"""Pictures of images with their objects' outlines, for people to look at.
+
+Outlines are thin and smooth, just inside their objects, so that touching ones lie side by side; neighbours
+have different colours. With the truth given, the colours say what was found, invented and missed.
+"""
+
+from typing import no_type_check
+
+import cv2
+import numpy as np
+from jaxtyping import Int64, UInt8
+from numba import njit
+
+from morula.data.sample import Image
+from morula.labels.matching import matched_pairs
+from morula.prediction.outlines import Outlines, outlines
+from morula.types import Labels, Mask
+
+Picture = UInt8[np.ndarray, "_ _ 3"]
+"""RGB, ``(y, x, 3)``."""
+
+SMALLEST = 1100
+"""Small images are enlarged by a whole factor until their longer side has about this many pixels."""
+
+LARGEST = 1600
+"""Larger images are shrunk until their longer side has this many pixels."""
+
+ON_DARK = (
+    (255, 214, 10),
+    (48, 209, 255),
+    (255, 69, 132),
+    (80, 230, 120),
+    (255, 149, 30),
+    (190, 140, 255),
+    (225, 250, 110),
+    (120, 255, 235),
+)
+"""Light, saturated colours for bright objects on black."""
+
+ON_LIGHT = (
+    (0, 160, 60),
+    (0, 120, 255),
+    (255, 110, 0),
+    (0, 190, 190),
+    (235, 20, 30),
+    (230, 180, 0),
+    (90, 205, 0),
+    (255, 60, 150),
+)
+"""Strong colours that purple, brown and grey objects do not have, for stained tissue and brightfield."""
+
+FOUND, INVENTED, MISSED = (64, 220, 120), (255, 70, 90), (255, 200, 30)
+"""Colours where the truth is known: matched at IoU 0.5; predicted, and true, without a partner."""
+
+_CHANNEL_COLOURS = ((0, 1, 0), (1, 0, 1), (0, 0.6, 1), (1, 0.8, 0), (1, 0.2, 0.2), (0.6, 0.6, 0.6))
+_LIGHT = 110
+_GAP_PX = 8
+_NEIGHBOURHOOD_PX = 4
+_SUBPIXEL_BITS = 4
+
+
+def draw_overlay(image: Image, labels: Labels, truth: Labels | None = None) -> Picture:
+    """The image, contrast-stretched, with the outline of every object.
+
+    Volumes are shown twice, side by side: the plane with most object pixels, and from above (the
+    brightest value along z, the objects as they are first met).
+
+    Args:
+        image: ``(C, *spatial)``; red, green and blue are shown as such, others in colours of their own.
+        labels: Ids ``(*spatial)``.
+        truth: True ids ``(*spatial)``: found objects are green then, invented ones red, missed ones yellow.
+    """
+    if labels.ndim == 2:
+        return _draw_plane(image, labels, truth)
+    z = fullest_plane(labels)
+    plane = Image(image.pixels[:, z], image.channels)
+    above = Image(image.pixels.max(1), image.channels)
+    panels = (
+        _draw_plane(plane, labels[z], None if truth is None else truth[z]),
+        _draw_plane(above, first_met(labels), None if truth is None else first_met(truth)),
+    )
+    gap = np.full((panels[0].shape[0], _GAP_PX, 3), 255, np.uint8)
+    return np.concatenate([panels[0], gap, panels[1]], 1)
+
+
+def fullest_plane(labels: Labels) -> int:
+    """The plane of a volume ``(z, y, x)`` with most object pixels; the middle one when there are none."""
+    counts = [np.count_nonzero(plane > 0) for plane in labels]
+    return int(np.argmax(counts)) if max(counts) else len(counts) // 2
+
+
+def first_met(labels: Labels) -> Labels:
+    """A volume ``(z, y, x)`` seen from above: per column the first object, else 0."""
+    flat = np.zeros(labels.shape[1:], np.int32)
+    for plane in labels:
+        np.copyto(flat, plane, where=(flat <= 0) & (plane > 0))
+    return flat
+
+
+def _draw_plane(image: Image, labels: Labels, truth: Labels | None) -> Picture:
+    factor = _factor(labels.shape)
+    height, width = (max(1, round(n * factor)) for n in labels.shape)
+    picture = _stretch(_resize(image.pixels, (height, width)), image.channels)
+    coarse = _shrink(labels, (height, width))
+    zoom = (height / coarse.shape[0], width / coarse.shape[1])
+    if truth is not None:
+        return _draw_agreement(picture, coarse, _shrink(truth, (height, width)), zoom)
+    found = outlines(coarse, every_edge=True)
+    return _draw(picture, found, _distinct_colours(coarse, found, _palette(picture)), zoom)
+
+
+def _draw_agreement(picture: Picture, labels: Labels, truth: Labels, zoom: tuple[float, float]) -> Picture:
+    true_ids, predicted_ids, _ = matched_pairs(truth, labels)
+    missed = outlines(truth, every_edge=True)
+    # A matched true object would only double the outline of its partner.
+    missed = _only(missed, ~np.isin(missed.ids, true_ids))
+    picture = _draw(picture, missed, np.tile(np.array(MISSED, np.uint8), (len(missed.ids), 1)), zoom)
+    found = outlines(labels, every_edge=True)
+    matched = np.isin(found.ids, predicted_ids)[:, None]
+    return _draw(picture, found, np.where(matched, FOUND, INVENTED).astype(np.uint8), zoom)
+
+
+def _only(found: Outlines, keep: Mask) -> Outlines:
+    rings = np.flatnonzero(keep)
+    corners = [found.ring(int(ring)) for ring in rings] or [np.zeros((0, 2), np.int32)]
+    ends = np.cumsum([len(found.ring(int(ring))) for ring in rings], dtype=np.int64)
+    return Outlines(found.ids[rings], found.areas[rings], ends, np.concatenate(corners))
+
+
+def _factor(shape: tuple[int, ...]) -> float:
+    longest = max(shape)
+    if longest > LARGEST:
+        return LARGEST / longest
+    return float(max(1, min(8, round(SMALLEST / longest))))
+
+
+def _resize(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Channels last, float32 ``(*shape, C)``."""
+    # Far more pixels than needed: most are not even looked at.
+    step = max(1, min(n // (2 * m) for n, m in zip(pixels.shape[1:], shape, strict=True)))
+    few = np.moveaxis(pixels[:, ::step, ::step], 0, -1).astype(np.float32)
+    few = np.nan_to_num(few, posinf=0.0, neginf=0.0)
+    how = cv2.INTER_AREA if few.shape[0] > shape[0] else cv2.INTER_CUBIC
+    resized = cv2.resize(few, shape[::-1], interpolation=how)
+    return resized.reshape(*shape, len(pixels))
+
+
+def _shrink(labels: Labels, shape: tuple[int, int]) -> Labels:
+    """Labels on a grid not finer than the picture's: outlines are enlarged as polygons, not as pixels."""
+    if labels.shape[0] <= shape[0]:
+        return labels
+    rows, columns = (
+        ((np.arange(m) + 0.5) * (n / m)).astype(int) for n, m in zip(labels.shape, shape, strict=True)
+    )
+    return np.ascontiguousarray(labels[np.ix_(rows, columns)])
+
+
+def _stretch(pixels: np.ndarray, channels: tuple[str, ...]) -> Picture:
+    """Channels-last pixels as RGB, each channel from its 0.3rd to its 99.8th percentile."""
+    if channels[:3] == ("red", "green", "blue"):
+        # One range for all three: hues stay as they are.
+        return _to_bytes(_unit(pixels[..., :3]))
+    if len(channels) == 1:
+        grey = _unit(pixels)
+        return _to_bytes(np.repeat(_lift(grey), 3, -1))
+    total = np.zeros((*pixels.shape[:2], 3), np.float32)
+    for index in range(pixels.shape[-1]):
+        colour = np.array(_CHANNEL_COLOURS[index % len(_CHANNEL_COLOURS)], np.float32)
+        total += _lift(_unit(pixels[..., index : index + 1])) * colour
+    return _to_bytes(total)
+
+
+def _unit(values: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(values, [0.3, 99.8])
+    return np.clip((values - low) / (high - low if high > low else 1), 0, 1)
+
+
+def _lift(grey: np.ndarray) -> np.ndarray:
+    """Mostly dark pictures get a gamma that lifts their faint objects."""
+    return grey**0.6 if np.median(grey) < 0.2 else grey
+
+
+def _to_bytes(values: np.ndarray) -> Picture:
+    return (np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def _palette(picture: Picture) -> np.ndarray:
+    return np.array(ON_LIGHT if np.median(picture) > _LIGHT else ON_DARK, np.uint8)
+
+
+def _distinct_colours(labels: Labels, found: Outlines, palette: np.ndarray) -> np.ndarray:
+    """RGB ``(rings, 3)``: objects within a few pixels of each other differ as long as the palette lasts."""
+    ids, objects = np.unique(found.ids, return_inverse=True)
+    first = np.full(len(ids), len(found.ids))
+    np.minimum.at(first, objects, np.arange(len(objects)))
+    chosen = _choose(len(ids), _neighbours(labels, ids), np.argsort(first), len(palette))
+    return palette[chosen[objects]]
+
+
+def _neighbours(labels: Labels, ids: np.ndarray) -> Int64[np.ndarray, "_ 2"]:
+    """Pairs of ranks in `ids` whose objects lie within a few pixels of each other along an axis."""
+    ranks = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, np.int64)
+    ranks[ids] = np.arange(len(ids))
+    pairs = [np.zeros((0, 2), np.int64)]
+    for reach in range(1, _NEIGHBOURHOOD_PX + 1):
+        for a, b in ((labels[reach:], labels[:-reach]), (labels[:, reach:], labels[:, :-reach])):
+            near = (a != b) & (a > 0) & (b > 0)
+            pairs.append(np.unique(np.column_stack([ranks[a[near]], ranks[b[near]]]), axis=0))
+    joined = np.concatenate(pairs)
+    return np.unique(np.concatenate([joined, joined[:, ::-1]]), axis=0)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _choose(count, pairs, order, colours):
+    """Greedy: each object takes the colour that its neighbours, and the picture so far, use least."""
+    start = np.searchsorted(pairs[:, 0], np.arange(count + 1))
+    chosen = np.full(count, -1, np.int64)
+    used = np.zeros(colours, np.int64)
+    for node in order:
+        cost = used.copy()
+        for k in range(start[node], start[node + 1]):
+            other = chosen[pairs[k, 1]]
+            if other >= 0:
+                cost[other] += count + 1
+        chosen[node] = cost.argmin()
+        used[chosen[node]] += 1
+    return chosen
+
+
+def _draw(picture: Picture, found: Outlines, colours: np.ndarray, zoom: tuple[float, float]) -> Picture:
+    """Smooth lines on a copy of the picture, from corners along every pixel edge."""
+    drawn = picture.copy()
+    if not len(found.ids):
+        return drawn
+    # Small outlines in shrunk pictures stay one pixel wide; enlarged ones get a bit more.
+    thickness = 1 if min(zoom) < 2 else 2
+    points = _inset(found.corners, found.ends, 0.5 if min(zoom) > 1 else 0.3) * np.array(zoom)
+    # OpenCV counts from pixel centres, corners from pixel edges.
+    fixed = np.round((points[:, ::-1] - 0.5) * (1 << _SUBPIXEL_BITS)).astype(np.int32)
+    start = 0
+    for end, colour in zip(found.ends.tolist(), colours.tolist(), strict=True):
+        cv2.polylines(drawn, [fixed[start:end]], True, colour, thickness, cv2.LINE_AA, shift=_SUBPIXEL_BITS)
+        start = end
+    return drawn
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _inset(corners, ends, depth):
+    """Middles of the pixel edges, moved `depth` pixels into the object and smoothed along the ring."""
+    points = np.empty((len(corners), 2))
+    smooth = np.empty((len(corners), 2))
+    start = 0
+    for end in ends:
+        size = end - start
+        for i in range(size):
+            y0, x0 = corners[start + i, 0], corners[start + i, 1]
+            y1, x1 = corners[start + (i + 1) % size, 0], corners[start + (i + 1) % size, 1]
+            # The object is on the right of the edge.
+            points[start + i, 0] = (y0 + y1) / 2 + depth * (x1 - x0)
+            points[start + i, 1] = (x0 + x1) / 2 - depth * (y1 - y0)
+        for i in range(size):
+            before, after = start + (i - 1) % size, start + (i + 1) % size
+            far, beyond = start + (i - 2) % size, start + (i + 2) % size
+            near = 3 * points[start + i] + 2 * (points[before] + points[after])
+            smooth[start + i] = (near + points[far] + points[beyond]) / 9
+        start = end
+    return smooth
