@@ -46,24 +46,28 @@ def pair_files(predicted: Path, truth: Path, select: Mapping[str, set[str]] | No
     Raises:
         InputError: A folder is missing or empty, an unknown column, or nothing pairs.
     """
-    dataset = find_truth(truth).select(select or {})
+    dataset = find_truth(truth)
     files = predicted_files(predicted)
     samples = {sample.id: sample for sample in dataset.labelled}
-    if predicted.is_file() and len(samples) == 1:
+    if predicted.is_file() and truth.is_file():
         return Pairing(dataset, ((*samples.values(), predicted),), (), ())
-    found = _join(files, samples)
-    if not found:
+    joined = _join(files, samples)
+    wanted = {sample.id for sample in (dataset.select(select) if select else dataset).labelled}
+    found = {name: file for name, file in joined.items() if name in wanted}
+    if not joined:
         msg = (
             f"no file in {predicted} has a truth of its name in {truth}: {next(iter(files))!r} and"
             f" {next(iter(samples))!r}, for example. Give both the same names."
         )
         raise InputError(msg)
-    used = set(found.values())
+    if not found:
+        msg = f"none of the {len(joined)} predicted images is selected; choose other values of the columns."
+        raise InputError(msg)
     return Pairing(
         dataset,
         tuple((samples[name], files[found[name]]) for name in sorted(found)),
-        tuple(sorted(set(files) - used)),
-        tuple(sorted(set(samples) - set(found))),
+        tuple(sorted(set(files) - set(joined.values()))),
+        tuple(sorted(wanted - set(found))),
     )
 
 

@@ -1,0 +1,215 @@
+"""Charts as SVG: a few lines of markup each, in the page's own colours, dark or light."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from morula.evaluation.page import Html, node
+
+WIDTH, HEIGHT = 560, 280
+"""Size of a chart in its own units; the page scales it."""
+
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 42
+"""Margins around the plotting area."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float | None]
+    low: Sequence[float | None] | None = None
+    """Lower edge of a band around the line."""
+
+    high: Sequence[float | None] | None = None
+    """Upper edge of the band."""
+
+    dots: bool = False
+    """Whether every point is marked."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Names and limits of a chart's axes; None: fitted to the data."""
+
+    x_name: str
+    y_name: str
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    log_y: bool = False
+    """Whether the vertical axis is logarithmic."""
+
+
+def line_chart(lines: Sequence[Line], axes: Axes) -> Html:
+    """Lines over a common axis, with bands, a legend where there are several, and tooltips at the points."""
+    drawn = [line for line in lines if any(value is not None for value in line.y)]
+    if not drawn:
+        return Html("")
+    x_range = axes.x_range or _span([value for line in drawn for value in line.x], 0)
+    y_range = axes.y_range or _span([value for line in drawn for value in line.y if value is not None], 0.06)
+    frame = _Frame(x_range, y_range, axes.log_y)
+    parts = [*frame.grid(axes)]
+    for index, line in enumerate(drawn):
+        parts += _band(frame, line, index) + _stroke(frame, line, index)
+    legend = [_legend(drawn)] if len(drawn) > 1 else []
+    return node("div", *legend, _svg(parts, f"{axes.y_name} over {axes.x_name}"), css="chart")
+
+
+def histogram(values: Sequence[float], x_name: str, *, bins: int = 28, y_name: str = "objects") -> Html:
+    """How often values fall where; the highest and lowest half percent are gathered at the ends.
+
+    The median is marked.
+    """
+    known = np.array([value for value in values if value is not None and math.isfinite(value)], float)
+    if not len(known):
+        return Html("")
+    low, high = np.percentile(known, [0.5, 99.5])
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(np.clip(known, low, high), bins=bins, range=(low, high))
+    frame = _Frame((float(low), float(high)), (0.0, float(counts.max()) * 1.06), False)
+    parts = [*frame.grid(Axes(x_name, y_name))]
+    for count, start, end in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        parts.append(_column(frame, start, end, count))
+    parts += _median(frame, float(np.median(known)))
+    return node("div", _svg(parts, f"{y_name} by {x_name}"), css="chart")
+
+
+class _Frame:
+    """Turns data into positions."""
+
+    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], log_y: bool) -> None:
+        self.x_range, self.log_y = x_range, log_y
+        self.y_range = tuple(map(math.log10, y_range)) if log_y else y_range
+
+    def x(self, value: float) -> float:
+        """Horizontal position."""
+        low, high = self.x_range
+        return LEFT + (value - low) / (high - low or 1) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        """Vertical position; smaller values lie lower."""
+        low, high = self.y_range
+        level = math.log10(max(value, 1e-12)) if self.log_y else value
+        return HEIGHT - BOTTOM - (level - low) / (high - low or 1) * (HEIGHT - TOP - BOTTOM)
+
+    def grid(self, axes: Axes) -> list[Html]:
+        """Grid lines with their numbers, and the names of both axes."""
+        parts = []
+        for value in self._y_ticks():
+            y = self.y(value)
+            ends = {"x1": f"{LEFT}", "x2": f"{WIDTH - RIGHT}", "y1": f"{y:.1f}", "y2": f"{y:.1f}"}
+            parts.append(node("line", css="grid", attributes=ends))
+            parts.append(_text(LEFT - 8, y + 4, _tick(value), "tick end"))
+        for value in ticks(*self.x_range, 7):
+            parts.append(_text(self.x(value), HEIGHT - BOTTOM + 18, _tick(value), "tick middle"))
+        base = {
+            "x1": f"{LEFT}",
+            "x2": f"{WIDTH - RIGHT}",
+            "y1": f"{HEIGHT - BOTTOM}",
+            "y2": f"{HEIGHT - BOTTOM}",
+        }
+        parts.append(node("line", css="axis", attributes=base))
+        parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_name, "axis-name middle"))
+        turned = {"transform": f"translate(12 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)"}
+        parts.append(node("text", axes.y_name, css="axis-name middle", attributes=turned))
+        return parts
+
+    def _y_ticks(self) -> list[float]:
+        low, high = self.y_range
+        if not self.log_y:
+            return ticks(low, high, 5)
+        powers = range(math.floor(low), math.ceil(high) + 1)
+        steps = (1,) if high - low > 2 else (1, 2, 5)
+        return [m * 10.0**p for p in powers for m in steps if low <= math.log10(m * 10.0**p) <= high]
+
+
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers between `low` and `high`, at most `most` of them.
+
+    >>> ticks(0.0, 1.0, 6)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    if not high > low:
+        return [low]
+    rough = (high - low) / max(1, most - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def _span(values: Sequence[float], margin: float) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    pad = (high - low) * margin or (abs(high) * 0.1 + 1e-6 if high == low else 0)
+    return low - pad, high + pad
+
+
+def _stroke(frame: _Frame, line: Line, index: int) -> list[Html]:
+    points = [(x, y) for x, y in zip(line.x, line.y, strict=True) if y is not None]
+    path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
+    parts = [node("polyline", css=f"line color-{index % 8}", attributes={"points": path})]
+    if not line.dots and len(points) > 1:
+        return parts
+    for x, y in points:
+        label = node("title", f"{line.name}: {_tick(x)} → {y:.4g}")
+        place = {"cx": f"{frame.x(x):.1f}", "cy": f"{frame.y(y):.1f}", "r": "3.2"}
+        parts.append(node("circle", label, css=f"dot color-{index % 8}", attributes=place))
+    return parts
+
+
+def _band(frame: _Frame, line: Line, index: int) -> list[Html]:
+    if line.low is None or line.high is None:
+        return []
+    edges = [
+        (x, a, b)
+        for x, a, b in zip(line.x, line.low, line.high, strict=True)
+        if a is not None and b is not None
+    ]
+    outline = [(x, b) for x, _, b in edges] + [(x, a) for x, a, _ in reversed(edges)]
+    points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in outline)
+    return [node("polygon", css=f"band color-{index % 8}", attributes={"points": points})]
+
+
+def _column(frame: _Frame, start: float, end: float, count: int) -> Html:
+    left, right, top = frame.x(start), frame.x(end), frame.y(count)
+    place = {"x": f"{left + 0.75:.1f}", "y": f"{top:.1f}", "width": f"{max(0.5, right - left - 1.5):.1f}"}
+    place |= {"height": f"{HEIGHT - BOTTOM - top:.1f}", "rx": "1.5"}
+    return node(
+        "rect", node("title", f"{_tick(start)} to {_tick(end)}: {count}"), css="column", attributes=place
+    )
+
+
+def _median(frame: _Frame, median: float) -> list[Html]:
+    x = frame.x(median)
+    ends = {"x1": f"{x:.1f}", "x2": f"{x:.1f}", "y1": f"{TOP}", "y2": f"{HEIGHT - BOTTOM}"}
+    left = x > WIDTH * 0.7
+    label = _text(
+        x + (-6 if left else 6), TOP + 10, f"median {_tick(median)}", f"tick{' end' if left else ''}"
+    )
+    return [node("line", css="median", attributes=ends), label]
+
+
+def _legend(lines: Sequence[Line]) -> Html:
+    items = [node("span", node("i", css=f"color-{index % 8}"), line.name) for index, line in enumerate(lines)]
+    return node("div", *items, css="legend")
+
+
+def _text(x: float, y: float, text: str, css: str) -> Html:
+    return node("text", text, css=css, attributes={"x": f"{x:.1f}", "y": f"{y:.1f}"})
+
+
+def _svg(parts: Sequence[Html], label: str) -> Html:
+    attributes = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": label}
+    return node("svg", *parts, attributes=attributes)
+
+
+def _tick(value: float) -> str:
+    if abs(value) >= 10_000:
+        return f"{value / 1000:g}k"
+    return f"{value:.4g}"

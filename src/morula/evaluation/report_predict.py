@@ -1,0 +1,336 @@
+"""The report of a prediction, made of ``run.json``, ``measurements.csv`` and the overlays in its folder."""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from morula.errors import InputError
+from morula.evaluation.charts import histogram
+from morula.evaluation.page import (
+    Column,
+    Html,
+    document,
+    facts,
+    join,
+    node,
+    number,
+    picture,
+    section,
+    short_name,
+    table,
+    tile,
+    tiles,
+)
+from morula.evaluation.pictures import embed
+from morula.evaluation.report_evaluate import foot, name_list, read_json
+
+MOST_PICTURES = 50
+"""The least certain images that are shown in full; the others stand in the table."""
+
+PICTURE_PX = 640
+"""Longest side of an embedded overlay."""
+
+UNSURE = 0.7
+"""An image whose objects are on average less certain than this is listed for review."""
+
+FEW_IMAGES = 8
+"""From this many images on, one whose objects have an unusual size or number is listed for review."""
+
+MEASURED = (
+    ("equivalent_diameter_um", "equivalent diameter, µm"),
+    ("equivalent_diameter_px", "equivalent diameter, px"),
+    ("area_um2", "area, µm²"),
+    ("area_px", "area, px"),
+    ("volume_um3", "volume, µm³"),
+    ("volume_px", "volume, px"),
+    ("eccentricity", "eccentricity"),
+    ("solidity", "solidity"),
+    ("confidence", "confidence"),
+)
+"""Columns of ``measurements.csv`` that are drawn, where they exist; of a size, only the first."""
+
+SIZES = ("equivalent_diameter", "area", "volume")
+
+MOST_INTENSITIES = 3
+"""Channels whose mean intensity is drawn."""
+
+
+@dataclass(frozen=True)
+class PredictReport:
+    """What a prediction left in its folder."""
+
+    run: dict[str, Any]
+    """As in ``run.json``: command, versions, model, plan hash and one row per image."""
+
+    measurements: dict[str, list[float]]
+    """Columns of ``measurements.csv`` that are drawn, over all objects."""
+
+    folder: Path
+    """Where the overlays lie."""
+
+    @classmethod
+    def load(cls, folder: Path) -> "PredictReport":
+        """From the folder that `predict` wrote.
+
+        Raises:
+            InputError: There is no ``run.json``, or it is broken.
+        """
+        return cls(read_json(folder / "run.json"), read_columns(folder / "measurements.csv"), folder)
+
+    @property
+    def done(self) -> list[dict[str, Any]]:
+        """Rows of the images that were segmented, the least certain first."""
+        rows = [row for row in self.run.get("images", []) if not row.get("failure")]
+        return sorted(rows, key=lambda row: (_certainty(row), row["id"]))
+
+    @property
+    def failed(self) -> list[tuple[str, str]]:
+        """Images that failed, with their message."""
+        return [(row["id"], row["failure"]) for row in self.run.get("images", []) if row.get("failure")]
+
+    def page(self) -> str:
+        """The whole page."""
+        review = needs_review(self.done)
+        parts = [
+            self._failures(),
+            self._overview(review),
+            _review_section(review),
+            self._pictures(),
+            self._table(review),
+            self._distributions(),
+            self._about(),
+        ]
+        objects = sum(row.get("n_objects") or 0 for row in self.done)
+        found = f"{number(objects)} objects in {number(len(self.done))} images"
+        subtitle = f"{found} · model {self.run.get('model', '')}"
+        return document("Segmentation", subtitle, [part for part in parts if part], foot())
+
+    def _failures(self) -> Html:
+        if not self.failed:
+            return Html("")
+        count = len(self.failed)
+        return name_list(
+            "error", f"{count} image{'s' if count > 1 else ''} failed; the others are done", self.failed
+        )
+
+    def _overview(self, review: Mapping[str, list[str]]) -> Html:
+        done = self.done
+        counts = [row.get("n_objects") or 0 for row in done]
+        diameters = [value for row in done if (value := row.get("median_diameter_px"))]
+        seconds = sum(row.get("seconds") or 0.0 for row in done)
+        cards = [
+            tile("Images", number(len(done)), f"{len(self.failed)} failed" if self.failed else "all done"),
+            tile("Objects", number(sum(counts)), f"median {number(_median(counts), 0)} per image"),
+            tile("Diameter", f"{number(_median(diameters), 1)} px", "median over images"),
+            tile("Confidence", number(_median([_certainty(row) for row in done]), 2), "median over images"),
+            tile("To review", number(len(review)), "images, see below" if review else "nothing stands out"),
+            tile("Time", _duration(seconds), f"{seconds / max(1, len(done)):.2f} s per image"),
+        ]
+        return section("Overview", tiles(cards))
+
+    def _pictures(self) -> Html:
+        rows = [row for row in self.done if row.get("overlay") and (self.folder / row["overlay"]).is_file()]
+        if not rows:
+            return Html("")
+        shown = rows[:MOST_PICTURES]
+        figures = [_figure(row, self.folder / row["overlay"]) for row in shown]
+        lead = "The least certain first." if len(shown) > 1 else ""
+        if len(rows) > len(shown):
+            lead = (
+                f"The {len(shown)} least certain of {number(len(rows))} images; the others lie in the folder."
+            )
+        return section("Pictures", node("div", *figures, css="gallery"), lead=lead)
+
+    def _table(self, review: Mapping[str, list[str]]) -> Html:
+        columns = [
+            Column("image", numeric=False),
+            Column("objects"),
+            Column("median diameter, px", digits=1),
+            Column("mean confidence", bar=True, digits=2),
+            Column("seconds", digits=2),
+            Column("review", numeric=False),
+        ]
+        keys = ("n_objects", "median_diameter_px", "mean_confidence", "seconds")
+        rows = [
+            [short_name(row["id"]), *(row.get(key) for key in keys), _badges(review.get(row["id"], []))]
+            for row in self.done
+        ]
+        rows += [
+            [short_name(name), None, None, None, None, node("span", "failed", css="badge bad")]
+            for name, _ in self.failed
+        ]
+        if not rows:
+            return Html("")
+        return section(
+            "Images", table(columns, rows, search=len(rows) > 12), lead="A click on a title sorts."
+        )
+
+    def _distributions(self) -> Html:
+        charts = [
+            node("div", node("h3", title), histogram(self.measurements[name], title))
+            for name, title in drawn_columns(self.measurements)
+        ]
+        if not charts:
+            return Html("")
+        lead = "Over all objects; the outermost half percent on either side is gathered in the end bars."
+        return section("Measurements", node("div", *charts, css="charts"), lead=lead)
+
+    def _about(self) -> Html:
+        run = self.run
+        rows: list[tuple[str, Html | str]] = [("Command", node("pre", _command(run.get("command", ""))))]
+        names = {"model": "Model", "plan_hash": "Plan", "weights_hash": "Weights", "device": "Device"}
+        names |= {"started": "Started", "seconds": "Wall time, s"}
+        rows += [(label, node("code", number(run[key]))) for key, label in names.items() if run.get(key)]
+        versions = run.get("versions") or {}
+        if isinstance(versions, Mapping) and versions:
+            listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+            rows.append(("Versions", listed))
+        options = {
+            name: value for name, value in (run.get("options") or {}).items() if value not in (None, "", [])
+        }
+        if options:
+            rows.append(
+                ("Options", node("code", ", ".join(f"{name} = {value}" for name, value in options.items())))
+            )
+        return section("Run", facts(rows))
+
+
+def read_columns(path: Path) -> dict[str, list[float]]:
+    """The numbers of ``measurements.csv`` that are drawn, column by column; nothing where there is no file.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if not path.is_file():
+        return {}
+    columns: dict[str, list[float]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            wanted = [name for name in reader.fieldnames or () if _is_drawn(name)]
+            for row in reader:
+                for name in wanted:
+                    value = _float(row.get(name))
+                    if math.isfinite(value):
+                        columns.setdefault(name, []).append(value)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        msg = f"{path} cannot be read: {error}. Run the prediction again."
+        raise InputError(msg) from error
+    return columns
+
+
+def drawn_columns(columns: Iterable[str]) -> list[tuple[str, str]]:
+    """Which columns get a chart, with their titles; a size in micrometres stands for that in pixels."""
+    present = list(columns)
+    chosen: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    for name, title in MEASURED:
+        family = next((size for size in SIZES if name.startswith(size)), name)
+        if name in present and family not in seen:
+            seen.add(family)
+            chosen.append((name, title))
+    intensities = [name for name in present if _is_intensity(name)][:MOST_INTENSITIES]
+    return chosen + [(name, name.replace("_", " ")) for name in intensities]
+
+
+def needs_review(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Images that a person should look at, and why; no truth is needed for it.
+
+    An image stands out when nothing was found in it, when its objects are on average not certain, or when
+    their number or size lies far from what is usual here (beyond three times the interquartile range, on a
+    log scale).
+    """
+    found: dict[str, list[str]] = {}
+    usual = {key: _fences([row.get(key) or 0 for row in rows]) for key in ("n_objects", "median_diameter_px")}
+    for row in rows:
+        reasons = []
+        if not row.get("n_objects"):
+            reasons.append("no objects")
+        elif (row.get("mean_confidence") or 1.0) < UNSURE:
+            reasons.append("uncertain")
+        for key, small, large in (
+            ("n_objects", "unusually few", "unusually many"),
+            ("median_diameter_px", "unusually small", "unusually large"),
+        ):
+            low, high = usual[key]
+            value = row.get(key) or 0
+            if value and not low <= value <= high:
+                reasons.append(small if value < low else large)
+        if reasons:
+            found[row["id"]] = reasons
+    return found
+
+
+def _fences(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of what is usual: quartiles on a log scale, and three times their distance beyond."""
+    logs = sorted(math.log(value) for value in values if value > 0)
+    if len(logs) < FEW_IMAGES:
+        return 0.0, math.inf
+    low, high = logs[len(logs) // 4], logs[(3 * len(logs)) // 4]
+    # Images of one dish may have nearly equal counts; a factor of 1.5 is then not unusual.
+    reach = 3 * max(high - low, math.log(1.5) / 3)
+    return math.exp(low - reach), math.exp(high + reach)
+
+
+def _review_section(review: Mapping[str, list[str]]) -> Html:
+    if not review:
+        return Html("")
+    items = [[short_name(name), _badges(reasons)] for name, reasons in review.items()]
+    columns = [Column("image", numeric=False), Column("why", numeric=False)]
+    lead = "Found without any truth: uncertain objects, sizes or numbers that are unusual among these images."
+    return section("Needs review", table(columns, items), lead=lead)
+
+
+def _badges(reasons: Iterable[str]) -> Html:
+    return join(join((node("span", reason, css="badge warn"), " ")) for reason in reasons)
+
+
+def _figure(row: Mapping[str, Any], path: Path) -> Html:
+    shown = [f"{number(row.get('n_objects'))} objects"]
+    if row.get("mean_confidence") is not None:
+        shown.append(f"confidence {number(float(row['mean_confidence']), 2)}")
+    caption = (short_name(row["id"]), node("br"), node("span", " · ".join(shown), css="figures"))
+    return picture(embed(path, longest_px=PICTURE_PX), caption, alt=row["id"])
+
+
+def _certainty(row: Mapping[str, Any]) -> float:
+    value = row.get("mean_confidence")
+    # An image without objects says nothing of confidence, and is worth a look.
+    return -1.0 if value is None else float(value)
+
+
+def _median(values: Sequence[float]) -> float | None:
+    known = sorted(value for value in values if value is not None and value >= 0)
+    if not known:
+        return None
+    middle = len(known) // 2
+    return float(known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _command(command: Any) -> str:
+    return " ".join(map(str, command)) if isinstance(command, list) else str(command)
+
+
+def _is_intensity(name: str) -> bool:
+    return name.startswith("mean_") and not name.startswith("mean_confidence")
+
+
+def _is_drawn(name: str) -> bool:
+    return name in dict(MEASURED) or _is_intensity(name)
+
+
+def _float(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
