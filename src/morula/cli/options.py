@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -94,7 +94,7 @@ def parse_pixel_size(text: str | None) -> tuple[float, ...] | None:
         sizes = tuple(float(part) for part in text.split(","))
     except ValueError:
         sizes = ()
-    if not 1 <= len(sizes) <= 3 or min(sizes) <= 0:
+    if not 1 <= len(sizes) <= 3 or not all(0 < size < float("inf") for size in sizes):
         msg = f"--pixel-size {text!r}: expected micrometres, one number or one per axis: 0.5 or 2,0.5,0.5."
         raise InputError(msg)
     return sizes
@@ -107,3 +107,24 @@ def parse_names(text: str | None) -> tuple[str, ...] | None:
     ('dapi', 'actin')
     """
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
+
+
+def parse_diameter(text: str | None) -> float | Literal["auto"] | None:
+    """Pixels, or ``auto``.
+
+    >>> parse_diameter("30"), parse_diameter("auto")
+    (30.0, 'auto')
+
+    Raises:
+        InputError: Neither a positive number nor ``auto``.
+    """
+    if text is None or text == "auto":
+        return text
+    try:
+        diameter = float(text)
+    except ValueError:
+        diameter = 0.0
+    if not 0 < diameter < float("inf"):
+        msg = f"--diameter {text!r}: expected a number of pixels such as 30, or auto."
+        raise InputError(msg)
+    return diameter

@@ -1,5 +1,6 @@
 """Verbs that use a model: demo, predict, evaluate."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,14 @@ from morula.cli.options import (
     Device,
     OutFolder,
     PixelSize,
+    Selection,
+    parse_diameter,
+    parse_names,
+    parse_pixel_size,
+    parse_selection,
 )
+from morula.cli.scores import show_comparison, show_scores
+from morula.cli.terminal import Progress, fail, say, shorten, show_table
 
 
 def demo(
@@ -20,6 +28,24 @@ def demo(
     ),
 ) -> None:
     """Segment the sample images that ship with Morula, and score the result."""
+    from importlib.resources import as_file, files
+
+    from morula.evaluation.evaluate import evaluate as score
+    from morula.prediction.predict import predict as segment
+
+    with Progress() as progress, as_file(files("morula") / "samples") as samples:
+        summary = segment([samples / "images"], out, progress=progress("predict"))
+        exit_with_failures(summary.failed)
+        metrics = score(out, samples, out / "scores", progress=progress("evaluate"))
+    show_table(
+        ("image", "true objects", "found", "AP@.5", "DSB score"),
+        [
+            (row["id"], row["n_truth"], row["n_predicted"], row["ap_50"], row["dsb"])
+            for row in sorted(metrics["images"], key=lambda row: row["id"])
+        ],
+    )
+    say(f"Labels, overlays, measurements: {out}")
+    say(f"Look at {out / 'report.html'} and {out / 'scores' / 'report.html'}")
 
 
 def predict(
@@ -47,6 +73,24 @@ def predict(
 
     Images that are finished already are skipped when the command is run again.
     """
+    from morula.prediction.predict import predict as segment
+
+    with Progress() as progress:
+        summary = segment(
+            images,
+            out,
+            model=model,
+            axes=axes,
+            channels=parse_names(channels),
+            pixel_size=parse_pixel_size(pixel_size),
+            diameter=parse_diameter(diameter),
+            device=device,
+            workers=workers,
+            export=parse_names(export) or (),
+            progress=progress("predict"),
+        )
+    say(f"{summary.done} images done. Report: {out / 'report.html'}")
+    exit_with_failures(summary.failed)
 
 
 def evaluate(

@@ -26,24 +26,28 @@ def fail(message: str, style: str = "red") -> None:
     _console(stderr=True).print(message, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on standard output; numbers are set right. Without a terminal its lines are never cut."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     rows = [tuple(row) for row in rows]
     console = _console()
-    table = Table(
-        title=title or None, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else None
-    )
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None)
     for place, name in enumerate(columns):
         numeric = all(isinstance(row[place], int | float | None) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    if not console.is_terminal:
-        console.width = 10_000
-    console.print(table, markup=False, highlight=False)
+        # Text, so that brackets in a file name are no markup.
+        table.add_row(*(Text(_cell(value)) for value in row))
+    if console.is_terminal:
+        console.print(table, highlight=False)
+        return
+    console.width = 10_000
+    with console.capture() as capture:
+        console.print(table, highlight=False)
+    say("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def shorten(names: Sequence[str], limit: int = 5) -> str:
