@@ -31,6 +31,9 @@ class Line:
     dots: bool = False
     """Whether every point is marked."""
 
+    thin: bool = False
+    """Whether it stands back behind the others."""
+
 
 @dataclass(frozen=True)
 class Axes:
@@ -153,7 +156,13 @@ def _span(values: Sequence[float], margin: float) -> tuple[float, float]:
 def _stroke(frame: _Frame, line: Line, index: int) -> list[Html]:
     points = [(x, y) for x, y in zip(line.x, line.y, strict=True) if y is not None]
     path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
-    parts = [node("polyline", css=f"line color-{index % 8}", attributes={"points": path})]
+    parts = [
+        node(
+            "polyline",
+            css=f"line color-{index % 8}{' thin' if line.thin else ''}",
+            attributes={"points": path},
+        )
+    ]
     if not line.dots and len(points) > 1:
         return parts
     for x, y in points:

@@ -58,10 +58,15 @@ def number(value: object, digits: int = 3) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if isinstance(value, int):
-        return f"{value:,}".replace(",", "\u202f")
+        return _apart(f"{value:,}")
     if isinstance(value, float):
-        return f"{value:,.{digits}f}".replace(",", "\u202f")
+        return _apart(f"{value:,.{digits}f}")
     return str(value)
+
+
+def _apart(text: str) -> str:
+    """A thin space between thousands, and a true minus."""
+    return text.replace(",", "\u202f").replace("-", "\u2212")
 
 
 def short_name(name: str, css: str = "name") -> Html:
@@ -140,7 +145,9 @@ def _cell(column: Column, given: object) -> Html:
     return node("td", number(value, column.digits), css=css, attributes=attributes)
 
 
-def tile(label: str, value: str, note: Content = "", *, hint: str = "", gauge: Content = "") -> Html:
+def tile(
+    label: str, value: str, note: Content = "", *, hint: str = "", gauge: Content = "", css: str = ""
+) -> Html:
     """A big number with its name above and a remark below."""
     parts = [
         node("div", label, css="label"),
@@ -148,7 +155,7 @@ def tile(label: str, value: str, note: Content = "", *, hint: str = "", gauge: C
         gauge,
         node("div", note, css="note"),
     ]
-    return node("div", *parts, css="tile", attributes={"title": hint} if hint else {})
+    return node("div", *parts, css=f"tile {css}".strip(), attributes={"title": hint} if hint else {})
 
 
 def gauge(value: float | None, low: float | None = None, high: float | None = None) -> Html:

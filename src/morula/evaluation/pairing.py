@@ -50,7 +50,7 @@ def pair_files(predicted: Path, truth: Path, select: Mapping[str, set[str]] | No
     files = predicted_files(predicted)
     samples = {sample.id: sample for sample in dataset.labelled}
     if predicted.is_file() and truth.is_file():
-        return Pairing(dataset, ((*samples.values(), predicted),), (), ())
+        return Pairing(dataset, ((dataset.labelled[0], predicted),), (), ())
     joined = _join(files, samples)
     wanted = {sample.id for sample in (dataset.select(select) if select else dataset).labelled}
     found = {name: file for name, file in joined.items() if name in wanted}

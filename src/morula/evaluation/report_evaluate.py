@@ -74,7 +74,7 @@ class EvaluateReport:
         ]
         parts.append(self._about())
         counts = f"{number(metrics['n_truth'])} true and {number(metrics['n_predicted'])} predicted objects"
-        subtitle = f"{number(metrics['n_images'])} images · {counts} · {_rule(metrics)}"
+        subtitle = f"{counted(metrics['n_images'], 'image')} · {counts} · {_rule(metrics)}"
         return document("Evaluation", subtitle, [part for part in parts if part], foot())
 
     def _warnings(self) -> Html:
@@ -89,7 +89,9 @@ class EvaluateReport:
             ("warning", "predicted files have no truth and were not scored", self._missing("without_truth")),
         )
         return join(
-            name_list(kind, f"{number(len(rows))} {text}", rows) for kind, text, rows in lists if rows
+            name_list(kind, f"{counted(len(rows), 'image')} {text}", rows)
+            for kind, text, rows in lists
+            if rows
         )
 
     def _missing(self, key: str) -> list[tuple[str, str]]:
@@ -171,6 +173,11 @@ def foot() -> Html:
     return join((f"Made by Morula {__version__}. ", "This file stands alone and can be sent as it is."))
 
 
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: 1 image, 2 images."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def name_list(kind: str, title: str, rows: Sequence[tuple[str, str]]) -> Html:
     """A notice that lists names with remarks; long lists are folded."""
     items = [node("li", node("span", name, css="name"), f": {text}" if text else "") for name, text in rows]
@@ -195,7 +202,10 @@ def score_tile(name: str, score: dict[str, float | None]) -> Html:
         f"{number(score['low'])} – {number(score['high'])}" if score["value"] is not None else "not defined"
     )
     shown = gauge(score["value"], score["low"], score["high"])
-    return tile(definition.label, number(score["value"]), interval, hint=definition.text, gauge=shown)
+    css = "main" if name == FIRST_TILES[0] else ""
+    return tile(
+        definition.label, number(score["value"]), interval, hint=definition.text, gauge=shown, css=css
+    )
 
 
 def error_tiles(metrics: dict[str, Any]) -> Html:
@@ -215,20 +225,24 @@ def curve_section(curve: Sequence[dict[str, Any]]) -> Html:
     x = [row["iou"] for row in curve]
     lines = [
         Line("AP", x, *([row[f"ap{end}"] for row in curve] for end in ("", "_low", "_high")), dots=True),
-        *(Line(name.title(), x, [row[name] for row in curve]) for name in ("f1", "precision", "recall")),
+        *(
+            Line(name.title(), x, [row[name] for row in curve], thin=True)
+            for name in ("f1", "precision", "recall")
+        ),
     ]
     chart = line_chart(lines, Axes("IoU threshold", "score", y_range=(0.0, 1.0)))
-    columns = [Column("IoU", digits=2), Column("AP", bar=True), Column("95 % interval")]
+    columns = [Column("IoU", digits=2), Column("AP", bar=True)]
     columns += [Column(name) for name in ("F1", "precision", "recall", "TP", "FP", "FN")]
-    rows = [
-        [row["iou"], row["ap"], f"{number(row['ap_low'])} – {number(row['ap_high'])}"]
-        + [row[name] for name in ("f1", "precision", "recall", "tp", "fp", "fn")]
-        for row in curve
-    ]
+    keys = ("f1", "precision", "recall", "tp", "fp", "fn")
+    rows = [[row["iou"], Cell(row["ap"], _ap_interval(row)), *(row[key] for key in keys)] for row in curve]
     body = node("div", chart, table(columns, rows), css="charts")
     return section(
         "Score over IoU", body, lead="AP = TP/(TP+FP+FN), pooled over images; the band is its interval."
     )
+
+
+def _ap_interval(row: dict[str, Any]) -> str:
+    return f"{number(row['ap_low'])} – {number(row['ap_high'])}"
 
 
 def strata_section(metrics: dict[str, Any]) -> Html:

@@ -25,7 +25,7 @@ from morula.evaluation.page import (
     tiles,
 )
 from morula.evaluation.pictures import embed
-from morula.evaluation.report_evaluate import foot, name_list, read_json
+from morula.evaluation.report_evaluate import counted, foot, name_list, read_json
 
 MOST_PICTURES = 50
 """The least certain images that are shown in full; the others stand in the table."""
@@ -104,7 +104,7 @@ class PredictReport:
             self._about(),
         ]
         objects = sum(row.get("n_objects") or 0 for row in self.done)
-        found = f"{number(objects)} objects in {number(len(self.done))} images"
+        found = f"{counted(objects, 'object')} in {counted(len(self.done), 'image')}"
         subtitle = f"{found} · model {self.run.get('model', '')}"
         return document("Segmentation", subtitle, [part for part in parts if part], foot())
 
@@ -289,7 +289,7 @@ def _badges(reasons: Iterable[str]) -> Html:
 
 
 def _figure(row: Mapping[str, Any], path: Path) -> Html:
-    shown = [f"{number(row.get('n_objects'))} objects"]
+    shown = [counted(row.get("n_objects") or 0, "object")]
     if row.get("mean_confidence") is not None:
         shown.append(f"confidence {number(float(row['mean_confidence']), 2)}")
     caption = (short_name(row["id"]), node("br"), node("span", " · ".join(shown), css="figures"))

@@ -247,7 +247,7 @@ class TrainReport:
             return Html("")
         columns = [Column("representation", numeric=False), Column("DSB score", bar=True), Column("AP@.5")]
         columns += [Column("AP@.75"), Column("AP@.9"), Column("ms per megapixel", digits=0)]
-        lead = "What each representation keeps of your labels when it encodes and decodes them, without a network."
+        lead = "What each representation keeps of the labels, encoded and decoded without a network."
         return section("Ceilings", table(columns, rows), lead=lead)
 
     def _data(self) -> Html:
