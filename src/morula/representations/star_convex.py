@@ -62,15 +62,10 @@ class StarConvex(Representation, frozen=True):
         depth = inner_distance(ids, spacing)
         deepest = np.maximum(largest_per_label(ids, depth), np.finfo(np.float32).tiny)
         probability = (depth / deepest[ids])[None]
-        distances = star_distances(ids, self._directions(labels.ndim), _in_pixels(spacing))
-        if self.stride == 1:
-            return {"probability": probability, "distances": distances}
-        coarse = _block_mean(probability, self.stride)
-        # A grid point lies in the middle of its block: mirroring then maps grid points onto grid points.
-        # Its distances are those of the pixels around it, the surest first.
-        weighted = _block_mean(distances * probability, self.stride)
-        sure = np.maximum(coarse, np.finfo(np.float32).tiny)
-        return {"probability": coarse, "distances": np.where(coarse > 0, weighted / sure, np.float32(0))}
+        # The surest pixels of a block count most: their distances are where decoding looks.
+        rays = self._directions(labels.ndim)
+        distances = star_distances(ids, rays, _in_pixels(spacing), self.stride, probability[0])
+        return {"probability": _block_mean(probability, self.stride), "distances": distances}
 
     def loss(self, logits: Tensors, targets: Tensors, annotated: Tensor) -> dict[str, Tensor]:
         """Cross-entropy of the probability; absolute error of the distances, weighted by the probability."""
@@ -109,6 +104,8 @@ def _in_pixels(spacing: Spacing) -> Spacing:
 
 def _block_mean(maps: Map, stride: int) -> Map:
     """Mean over blocks of `stride` pixels per axis; a last, incomplete block counts as filled up with 0."""
+    if stride == 1:
+        return maps
     padded = np.pad(maps, [(0, 0), *((0, -size % stride) for size in maps.shape[1:])])
     shape = [len(maps)]
     for size in padded.shape[1:]:

@@ -1,5 +1,7 @@
 """Boundaries inside instances, borders between touching ones, and shrunk instances."""
 
+from typing import no_type_check
+
 import numpy as np
 from numba import njit
 
@@ -121,6 +123,7 @@ def _see_two(padded: np.ndarray, ball: list[int], margin: int) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _deeper(labels, ids, distance, taken):
     kept = np.zeros_like(labels)
     for i in range(labels.size):

@@ -2,6 +2,8 @@
 
 import edt
 import fastremap
+from typing import no_type_check
+
 import numpy as np
 from jaxtyping import Float32
 from numba import njit
@@ -145,6 +147,7 @@ def _cap(distance: np.ndarray, shape: tuple[int, ...], spacing: Spacing) -> np.n
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _largest(ids, values, highest):
     peaks = np.zeros(highest + 1, np.float32)
     for i in range(ids.size):
@@ -153,6 +156,7 @@ def _largest(ids, values, highest):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _sign(ids, distance, peaks, half, reach):
     signed = np.empty(ids.size, np.float32)
     for i in range(ids.size):
@@ -162,6 +166,7 @@ def _sign(ids, distance, peaks, half, reach):
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _offsets(ids, highest):  # noqa: C901 (one pass each for sums, extents and writing)
     count = np.zeros(highest + 1, np.int64)
     centre = np.zeros((3, highest + 1), np.float64)
@@ -212,6 +217,7 @@ def _offsets(ids, highest):  # noqa: C901 (one pass each for sums, extents and w
 
 
 @njit(cache=True, nogil=True)
+@no_type_check
 def _nearest_along(first, d1, second, d2, step, radius):  # noqa: C901 (a search with early exit)
     """One separable pass: squared distances and ids of the two nearest distinct labels, on axis 1 of 3."""
     before, length, after = first.shape

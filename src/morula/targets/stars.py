@@ -1,11 +1,14 @@
 """Star-convex targets: rays, and the distance from every pixel to its instance's edge along them."""
 
+from typing import no_type_check
+
 import numpy as np
 from jaxtyping import Float32
 from numba import njit
 
 from morula.errors import InputError
-from morula.types import Labels, Map, Spacing
+from morula.targets.distances import inner_distance
+from morula.types import Labels, Map, Scalar, Spacing
 
 
 def star_directions(ndim: int, rays: int) -> Float32[np.ndarray, "_ *_"]:
@@ -45,7 +48,13 @@ def star_directions(ndim: int, rays: int) -> Float32[np.ndarray, "_ *_"]:
     return (signs * octant).reshape(-1, 3).astype(np.float32)
 
 
-def star_distances(labels: Labels, directions: Float32[np.ndarray, "_ *_"], spacing: Spacing) -> Map:
+def star_distances(
+    labels: Labels,
+    directions: Float32[np.ndarray, "_ *_"],
+    spacing: Spacing,
+    stride: int = 1,
+    weights: Scalar | None = None,
+) -> Map:
     """Distance from every pixel of an instance to the instance's edge, along every ray.
 
     Schmidt et al. 2018, https://arxiv.org/abs/1806.03535, section 2.1, in any dimension: a ray visits one
@@ -56,44 +65,60 @@ def star_distances(labels: Labels, directions: Float32[np.ndarray, "_ *_"], spac
         labels: ``(*spatial)``; 0 and -1 are outside.
         directions: Unit vectors ``(rays, ndim)`` in the unit of `spacing`.
         spacing: Pixel size per axis.
+        stride: Grid step of the result. A grid point lies in the middle of its block of pixels, so that
+            mirroring maps grid points onto grid points; its distances are the mean of its pixels'.
+        weights: Weight of each pixel in that mean ``(*spatial)``; None for 1 everywhere.
 
     Returns:
-        ``(rays, *spatial)`` in the unit of `spacing`; 0 outside.
+        ``(rays, *spatial / stride)``, rounded up, in the unit of `spacing`; 0 outside.
 
     Examples:
         >>> right = np.array([[0, 1]], np.float32)
         >>> star_distances(np.array([[0, 1, 1, 1, 2]], np.int32), right, (1.0, 1.0))[0]
         array([[0. , 2.5, 1.5, 0.5, 0.5]], dtype=float32)
     """
+    ids = np.maximum(labels, 0)
+    pixels = np.nonzero(ids)
+    grid = tuple(-(-size // stride) for size in labels.shape)
+    cells = np.ravel_multi_index(tuple(axis // stride for axis in pixels), grid)
+    share = np.ones(len(cells)) if weights is None else weights[pixels].astype(np.float64)
+    total = np.bincount(cells, share, minlength=int(np.prod(grid)))
+    share /= np.maximum(total[cells], np.finfo(np.float64).tiny)
+
     # One pixel of background around stops every ray: no step needs to ask where the image ends.
-    padded = np.pad(np.maximum(labels, 0), 1)
+    padded = np.pad(ids, 1)
+    strides = np.cumprod([1, *padded.shape[:0:-1]])[::-1]
+    start = np.stack(pixels, 1) @ strides + strides.sum()
+    shifts, lengths = _walks(directions, spacing, strides, max(padded.shape))
+    # Whatever is nearer than the nearest pixel outside is inside: most steps need no look.
+    safe = inner_distance(padded, spacing).ravel()[start] - 0.5 * float(np.linalg.norm(spacing))
+    distances = np.zeros((len(lengths), len(total)), np.float32)
+    _march(padded.ravel(), start, (cells, share, safe), shifts, lengths, distances)
+    return distances.reshape(-1, *grid)
+
+
+def _walks(
+    directions: np.ndarray, spacing: Spacing, strides: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flat offset of the first `count` pixels of every ray, ``(rays, count)``, and the length of one step."""
     steps = np.asarray(directions, np.float64) / np.array(spacing)
     longest = np.abs(steps).max(1)
-    strides = np.cumprod([1, *padded.shape[:0:-1]])[::-1]
-    shifts = np.empty((len(steps), max(padded.shape)), np.int64)
-    for ray, step in enumerate(steps / longest[:, None]):
-        position = np.arange(shifts.shape[1])[:, None] * step
-        # Halves go towards the start in both directions, so that mirrored rays visit mirrored pixels.
-        pixel = np.ceil(np.abs(position) - 0.5 - 1e-9) * np.sign(position)
-        shifts[ray] = pixel.astype(np.int64) @ strides
-    # Only pixels of instances are visited; the padding never is.
-    start = np.flatnonzero(padded)
-    lengths = _march(padded.ravel(), start, shifts, 1 / longest)
-    distances = np.zeros((len(steps), labels.size), np.float32)
-    distances[:, np.flatnonzero(labels > 0)] = lengths
-    return distances.reshape(-1, *labels.shape)
+    position = np.arange(count)[:, None] * (steps / longest[:, None])[:, None]
+    # Halves go towards the start in both directions, so that mirrored rays visit mirrored pixels.
+    pixel = np.ceil(np.abs(position) - 0.5 - 1e-6) * np.sign(position)
+    return pixel.astype(np.int64) @ strides, 1 / longest
 
 
 @njit(cache=True, nogil=True)
-def _march(padded, start, shifts, lengths):
-    distances = np.empty((shifts.shape[0], start.size), np.float32)
+@no_type_check
+def _march(padded, start, where, shifts, lengths, distances):
+    cells, share, safe = where
     for ray in range(shifts.shape[0]):
-        shift, length = shifts[ray], lengths[ray]
+        shift, length, row = shifts[ray], lengths[ray], distances[ray]
         for i in range(start.size):
             here = start[i]
             label = padded[here]
-            count = 1
-            while count < shift.size and padded[here + shift[count]] == label:
+            count = max(1, int(safe[i] / length))
+            while padded[here + shift[count]] == label:
                 count += 1
-            distances[ray, i] = (count - 0.5) * length
-    return distances
+            row[cells[i]] += share[i] * (count - 0.5) * length
