@@ -12,7 +12,7 @@ from morula.labels.volume import as_volume
 from morula.types import Labels, Map, Scalar, Spacing
 
 # Cells per side of each face of the square or cube on which directions are looked up.
-_CELLS = 32
+_CELLS = 64
 # No distance is shorter than this part of a pixel: networks predict 0 and less.
 _SHORTEST = 1e-3
 

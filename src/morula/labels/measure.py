@@ -202,7 +202,7 @@ def _intensities(ranks: Labels, rows: Extents, image: Pixels) -> dict[str, np.nd
 @njit(cache=True, nogil=True)
 @no_type_check
 def _moments(labels, low):
-    """Sums of the coordinates and of their products, from each object's own corner: small numbers stay exact."""
+    """Sums of coordinates and of their products, from each object's own corner: small numbers stay exact."""
     depth, height, width = labels.shape
     first = np.zeros((len(low), 3))
     second = np.zeros((len(low), 3, 3))

@@ -43,7 +43,7 @@ def compact(labels: Labels) -> tuple[Labels, np.ndarray]:
     """
     if labels.size == 0:
         return labels.copy(), np.zeros(1, np.int32)
-    highest = int(labels.max())
+    highest = max(int(labels.max()), 0)
     if highest > _TABLE_PER_PIXEL * labels.size + 65536:
         return _compact_sparse(labels)
     new, former = _renumber(as_volume(labels), highest)

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
+from skimage.measure import label as sk_label
+
+from morula.labels.components import connected_components, fill_holes, keep_largest_pieces, remove_small
+from morula.labels.renumber import renumber
+
+masks = arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 8)))
+small_labels = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(masks, st.integers(1, 3))
+def test_components_of_a_mask_agree_with_scikit_image(mask, connectivity):
+    expected = sk_label(mask, connectivity=connectivity).astype(np.int32)
+    np.testing.assert_array_equal(renumber(connected_components(mask, connectivity)), renumber(expected))
+
+
+@settings(max_examples=40, deadline=None)
+@given(small_labels, st.integers(1, 2))
+def test_components_of_labels_agree_with_scikit_image(labels, connectivity):
+    expected = sk_label(np.maximum(labels, 0), connectivity=connectivity).astype(np.int32)
+    np.testing.assert_array_equal(renumber(connected_components(labels, connectivity)), renumber(expected))
+
+
+def test_a_line_of_pixels_has_components():
+    assert connected_components(np.array([True, False, True])).tolist() == [1, 0, 2]
+
+
+def test_components_of_nothing():
+    assert connected_components(np.zeros((0, 3), bool)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("connectivity", [0, 3])
+def test_unknown_connectivity_is_refused(connectivity):
+    with pytest.raises(ValueError, match="expected 1 to 2 for 2 axes"):
+        connected_components(np.ones((2, 2), bool), connectivity)
+
+
+def test_more_components_than_sixteen_bits_hold():
+    mask = np.zeros((600, 600), bool)
+    mask[::2, ::2] = True
+    assert connected_components(mask).max() == 90_000
+
+
+def test_small_objects_go_and_unannotated_pixels_stay():
+    labels = np.array([[1, 1, 1, 0], [2, 2, 9, -1]], np.int32)
+    np.testing.assert_array_equal(remove_small(labels, 2), [[1, 1, 1, 0], [2, 2, 0, -1]])
+    np.testing.assert_array_equal(remove_small(labels, 1), labels)
+    np.testing.assert_array_equal(remove_small(labels, 99), [[0, 0, 0, 0], [0, 0, 0, -1]])
+
+
+def fill_holes_by_scipy(labels):
+    filled = labels.copy()
+    ids, sizes = np.unique(labels[labels > 0], return_counts=True)
+    for label in ids[np.argsort(sizes, kind="stable")]:
+        filled[ndimage.binary_fill_holes(labels == label) & (filled == 0)] = label
+    return filled
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.int32, (9, 9), elements=st.sampled_from([-1, 0, 1, 1, 1, 1, 2])))
+def test_holes_agree_with_scipy(labels):
+    np.testing.assert_array_equal(fill_holes(labels), fill_holes_by_scipy(labels))
+
+
+def test_holes_in_2d_and_3d(labels):
+    hollow = labels.copy()
+    for label in range(1, labels.max() + 1):
+        hollow[ndimage.binary_erosion(labels == label, iterations=4)] = 0
+    assert (hollow != labels).any()
+    np.testing.assert_array_equal(fill_holes(hollow), labels)
+
+
+def test_another_object_in_a_hole_stays():
+    labels = np.full((5, 5), 1, np.int32)
+    labels[1:4, 1:4] = 0
+    labels[2, 2] = 2
+    filled = fill_holes(labels)
+    assert filled[2, 2] == 2
+    assert (filled == 1).sum() == 24
+
+
+@settings(max_examples=40, deadline=None)
+@given(small_labels)
+def test_every_object_keeps_its_largest_piece(labels):
+    kept = keep_largest_pieces(labels)
+    for label in np.unique(labels[labels > 0]):
+        pieces = sk_label(labels == label, connectivity=1)
+        largest = np.bincount(pieces[pieces > 0]).argmax()
+        np.testing.assert_array_equal(kept == label, pieces == largest)
+    np.testing.assert_array_equal(kept < 0, labels < 0)
+
+
+def test_inputs_are_not_modified(labels):
+    before = labels.copy()
+    for function in (connected_components, fill_holes, keep_largest_pieces):
+        function(labels)
+    remove_small(labels, 10)
+    np.testing.assert_array_equal(labels, before)
