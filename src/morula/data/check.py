@@ -152,5 +152,5 @@ def _compare_shapes(image: Image, labels: Labels, sample: Sample) -> list[Proble
 
 def _digest(pixels: np.ndarray) -> str:
     digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype}".encode(), digest_size=16)
-    digest.update(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+    digest.update(np.ascontiguousarray(pixels).data.cast("B"))
     return digest.hexdigest()

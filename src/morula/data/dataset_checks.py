@@ -74,11 +74,12 @@ def _pairing(found: Survey) -> Iterable[Problem]:
 def _index(found: Survey) -> Iterable[Problem]:
     if found.index is None:
         return
-    for name in found.rows:
+    ids = {sample.id for sample in found.dataset.samples}
+    for name in sorted(found.rows - ids):
         message = f"{found.index} has a row for {name!r}, but no such image. Add it or remove the row."
         yield problem("index row without image", found.index, message)
     for sample in found.dataset.samples:
-        if not sample.attributes:
+        if sample.id not in found.rows:
             path = sample.image[0]
             yield problem(
                 "image without index row", path, f"{path} has no row in {found.index}. Add one.", sample.id
@@ -100,7 +101,7 @@ def _duplicates(facts: Sequence[Facts]) -> Iterable[Problem]:
                     f"{path} (fold {other.sample.fold}) and {rival} (fold {first.sample.fold}) are the same"
                     f" image{labels}: scores on these folds would be too good. Remove one."
                 )
-                yield problem("leakage between folds", path, message, other.sample.id)
+                yield problem("leakage between folds", path, message)
             else:
                 message = f"{path} is the same image as {rival}{labels}. Remove one of them."
                 yield problem("duplicated image", path, message, other.sample.id)
@@ -124,7 +125,7 @@ def _split_groups(samples: Sequence[Sample]) -> Iterable[Problem]:
                 f"group {group!r} lies in several folds ({numbers}), {last.image[0]} in {last.fold} for one:"
                 " scores on these folds would be too good. Put the whole group into one fold."
             )
-            yield problem("leakage between folds", last.image[0], message, last.id)
+            yield problem("leakage between folds", last.image[0], message)
 
 
 def _mixtures(facts: Sequence[Facts]) -> Iterable[Problem]:

@@ -49,7 +49,7 @@ def _finite(image: Image, path: Path) -> tuple[str, str]:
 
 def _contrast(image: Image, path: Path) -> tuple[str, str]:
     first = image.pixels.flat[0]
-    if image.pixels.size > 1 and bool((image.pixels == first).all()):
+    if image.pixels.size > 1 and np.isfinite(first) and bool((image.pixels == first).all()):
         return (
             "constant image",
             f"{path} is {first} everywhere. Remove it, or export it again if it should not be.",

@@ -16,9 +16,6 @@ SMALL_PX = {2: 5, 3: 10}
 _BINARY_PIECES = 3
 """So many pieces under one and the same id are a mask rather than an object."""
 
-_COVERED = 0.5
-"""An object that covers more than this share of an image without background is its background."""
-
 
 @dataclass(frozen=True)
 class Labelling:
@@ -103,12 +100,14 @@ def _any_object(labelling: Labelling) -> tuple[str, str]:
 def _background(labelling: Labelling) -> tuple[str, str]:
     if not len(labelling.ids) or (labelling.labels <= 0).any():
         return "", ""
-    biggest = int(labelling.sizes.argmax())
-    if len(labelling.ids) > 1 and labelling.sizes[biggest] < _COVERED * labelling.labels.size:
+    biggest = int(labelling.ids[labelling.sizes.argmax()])
+    where = np.nonzero(labelling.labels == biggest)
+    spans = [int(np.ptp(along)) + 1 for along in where]
+    if spans != list(labelling.labels.shape):
         return "", ""
     return (
         "labelled background",
-        f"holds no 0; id {labelling.ids[biggest]} covers most of it. Is that the background? Store it as 0.",
+        f"holds no 0, and id {biggest} reaches from edge to edge. Is that the background? Store it as 0.",
     )
 
 

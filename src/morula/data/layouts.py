@@ -40,7 +40,7 @@ _KNOWN = """
 
 @dataclass(frozen=True)
 class Survey:
-    """A data set and what was found that belongs to no sample of it."""
+    """A data set and what was found beside its samples."""
 
     dataset: Dataset
     """What can be used."""
@@ -48,8 +48,8 @@ class Survey:
     orphans: tuple[Path, ...]
     """Label files without an image."""
 
-    rows: tuple[str, ...]
-    """Ids of index rows without an image."""
+    rows: frozenset[str]
+    """Ids in the index, with or without an image."""
 
     index: Path | None
     """The index, if there is one."""
@@ -106,7 +106,6 @@ def survey(
     refuse_twins((sample.id, sample.image[0]) for sample in found.samples)
     rows = {row.get("id") or _id_of_row(root, row["image"]): row for row in table}
     samples = sorted(join_index(found.samples, rows, index), key=lambda sample: sample.id)
-    ids = {sample.id for sample in samples}
     dataset = Dataset(
         root,
         tuple(samples),
@@ -115,8 +114,7 @@ def survey(
         spacing_um=spacing_um or description.spacing,
         ignore_label=found.ignore_label if description.ignore_label is None else description.ignore_label,
     )
-    missing = tuple(name for name in rows if name not in ids)
-    return Survey(dataset, found.orphans, missing, index if table else None)
+    return Survey(dataset, found.orphans, frozenset(rows), index if table else None)
 
 
 def _find(root: Path, description: Description, table: list[dict[str, str]]) -> _Found:
