@@ -130,7 +130,9 @@ def ready(network: nn.Module, ndim: int, device: str = "cpu") -> nn.Module:
         if isinstance(module, nn.Sequential):
             _fold_norms(module)
     network = network.to(device)
-    return network.to(memory_format=torch.channels_last) if ndim == 2 else network
+    if ndim == 2:
+        network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return network
 
 
 def _fold_norms(layers: nn.Sequential) -> None:

@@ -38,9 +38,7 @@ def write_rois(path: Path, labels: Labels) -> None:
     Raises:
         InputError: The image is larger than the format allows, or the file cannot be written.
     """
-    if max(labels.shape[-2:]) > IMAGEJ_LIMIT_PX:
-        msg = f"{path}: ImageJ's ROI format ends at {IMAGEJ_LIMIT_PX} px and the image has {labels.shape}. "
-        raise InputError(msg + "Export geojson instead.")
+    check_rois(labels)
     with (
         write_atomic(path) as part,
         zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as file,
@@ -50,6 +48,17 @@ def write_rois(path: Path, labels: Labels) -> None:
                 name = f"{id_:06d}" if labels.ndim == 2 else f"{id_:06d}-{plane + 1:04d}"
                 corners = [found.ring(ring) for ring in rings]
                 file.writestr(f"{name}.roi", encode_roi(corners, plane + 1 if labels.ndim == 3 else 0))
+
+
+def check_rois(labels: Labels) -> None:
+    """Refuse images that are too large for ImageJ's ROIs.
+
+    Raises:
+        InputError: A side is longer than the format's coordinates.
+    """
+    if max(labels.shape[-2:]) > IMAGEJ_LIMIT_PX:
+        msg = f"ImageJ's ROIs end at {IMAGEJ_LIMIT_PX} px and the image has {labels.shape}. Export geojson."
+        raise InputError(msg)
 
 
 def encode_roi(rings: list[np.ndarray], position: int = 0) -> bytes:

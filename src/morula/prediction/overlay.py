@@ -49,7 +49,7 @@ ON_LIGHT = (
 )
 """Strong colours that purple, brown and grey objects do not have, for stained tissue and brightfield."""
 
-FOUND, INVENTED, MISSED = (64, 220, 120), (255, 70, 90), (255, 200, 30)
+FOUND, INVENTED, MISSED = (64, 224, 208), (255, 159, 28), (255, 82, 170)
 """Colours where the truth is known: matched at IoU 0.5; predicted, and true, without a partner."""
 
 _CHANNEL_COLOURS = ((0, 1, 0), (1, 0, 1), (0, 0.6, 1), (1, 0.8, 0), (1, 0.2, 0.2), (0.6, 0.6, 0.6))
@@ -68,7 +68,7 @@ def draw_overlay(image: Image, labels: Labels, truth: Labels | None = None) -> P
     Args:
         image: ``(C, *spatial)``; red, green and blue are shown as such, others in colours of their own.
         labels: Ids ``(*spatial)``.
-        truth: True ids ``(*spatial)``: found objects are green then, invented ones red, missed ones yellow.
+        truth: True ids ``(*spatial)``: found objects are teal then, invented ones orange, missed magenta.
     """
     if labels.ndim == 2:
         return _draw_plane(image, labels, truth)

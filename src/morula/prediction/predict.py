@@ -1,0 +1,279 @@
+"""The stage: images in, labels, overlays, measurements and exports out."""
+
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+
+from morula.data.dataset import find_images
+from morula.data.files import write_atomic
+from morula.data.formats import read_image, write_labels
+from morula.data.sample import Image
+from morula.errors import InputError
+from morula.labels.measure import measure
+from morula.prediction.exports import check_rois, write_geojson, write_rois
+from morula.prediction.measurements import Measurements
+from morula.prediction.overlay import draw_overlay
+from morula.prediction.record import ImageRow, Options, PredictSummary, Record, stamp_of
+from morula.prediction.segmentation import Segmentation
+from morula.prediction.shipped import find_folder, fingerprint_of, read_plan
+from morula.spec import nearest
+
+if TYPE_CHECKING:
+    from morula.prediction.model import Model
+else:
+    # Torch takes seconds to import and is not needed to show help or refuse a wrong option.
+    Model = Any
+
+EXPORTS = {"roi": "rois/{}.zip", "geojson": "geojson/{}.geojson"}
+"""What ``export`` may name, and where it goes."""
+
+LEAST_CERTAIN = 10
+"""Objects per image that are named for a look."""
+
+
+class OutputError(InputError):
+    """The output folder cannot be written: no further image can be finished either."""
+
+
+def predict(  # noqa: PLR0913 - one parameter per option of the command
+    images: Sequence[Path],
+    out: Path,
+    *,
+    model: str | Path = "nuclei",
+    axes: str | None = None,
+    channels: tuple[str, ...] | None = None,
+    pixel_size: tuple[float, ...] | float | None = None,
+    diameter: float | Literal["auto"] | None = None,
+    device: str = "cpu",
+    workers: int = 1,
+    export: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> PredictSummary:
+    """Segment images; images that an earlier run finished with the same model and options are skipped.
+
+    Writes ``labels/ID.tif``, ``overlays/ID.png``, ``measurements.csv`` and ``run.json`` into `out`, each file
+    as a whole or not at all. An image that cannot be read or segmented is recorded and the others go on.
+
+    Args:
+        images: Files and folders; subfolders are kept in the ids.
+        out: Output folder; made when missing.
+        model: A shipped model's name or a run folder.
+        axes: Letters of the stored axes, where files do not say.
+        channels: Names of the channels, where files do not say.
+        pixel_size: Micrometres, one number or one per axis, where files do not say.
+        diameter: Typical object diameter in pixels of the image, or ``"auto"`` to measure it first.
+        device: As torch names it.
+        workers: Threads that read and write while the network runs.
+        export: Any of `EXPORTS`.
+        progress: Called with images (one image: tiles) done and all.
+
+    Raises:
+        InputError: No images, an unknown model, device or export, or `out` cannot be written.
+    """
+    start = time.monotonic()
+    for name in export:
+        if name not in EXPORTS:
+            msg = f"unknown export {nearest(name, list(EXPORTS))}"
+            raise InputError(msg)
+    found = find_images(images)
+    spacing = (pixel_size,) if isinstance(pixel_size, int | float) else pixel_size
+    options = Options(axes, channels, spacing, diameter, device, tuple(export))
+    record = Record.resume(out, _header(images, out, model, options))
+    todo = [(id_, path) for id_, path in found if not record.finished(id_, path, _exports(id_, export))]
+    for id_, _ in todo:
+        record.rows.pop(id_, None)
+    record.save(now=True)
+    job = _Job(out, options, record, Measurements(out, record.rows))
+    if todo:
+        job.run(todo, _load(model, device, record), workers, progress, len(found))
+    record.header["seconds"] = round(time.monotonic() - start, 3)
+    record.save(now=True)
+    rows = tuple(record.rows[id_] for id_, _ in found)
+    return PredictSummary(out, rows, len(found) - len(todo), time.monotonic() - start)
+
+
+def _load(model: str | Path, device: str, record: Record) -> Model:
+    from morula.prediction.model import Model
+
+    loaded = Model.load(model, device)
+    record.header["precision"] = loaded.precision
+    return loaded
+
+
+def _header(images: Sequence[Path], out: Path, model: str | Path, options: Options) -> dict[str, Any]:
+    folder = find_folder(model)
+    weights = fingerprint_of(folder)
+    libraries = ("torch", "numpy", "numba")
+    return {
+        "command": options.command(images, out, model),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {
+            "morula": version("morula"),
+            "python": platform.python_version(),
+            **{name: version(name) for name in libraries},
+        },
+        "model": folder.resolve().name,
+        "plan_hash": read_plan(folder).hash,
+        "weights_hash": weights,
+        "device": options.device,
+        "options": asdict(options),
+        "key": options.key(weights),
+    }
+
+
+def _exports(id_: str, export: Sequence[str]) -> tuple[str, ...]:
+    return tuple(EXPORTS[name].format(id_) for name in export)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One call of `predict`: reads ahead, segments one image after the other, writes behind."""
+
+    out: Path
+    options: Options
+    record: Record
+    measurements: Measurements
+
+    def run(
+        self,
+        todo: Sequence[tuple[str, Path]],
+        model: Model,
+        workers: int,
+        progress: Callable[[int, int], None] | None,
+        total: int,
+    ) -> None:
+        done = total - len(todo)
+        tiles = progress if total == 1 else None
+        pool = ThreadPoolExecutor(max(1, workers))
+        writes: deque[Future[tuple[ImageRow, list[dict[str, Any]]]]] = deque()
+        try:
+            for id_, path, image in self._read_ahead(pool, todo, max(1, workers)):
+                row, results = self._segment(id_, path, image, model, tiles)
+                if results is None:
+                    self._finish(row, [])
+                else:
+                    writes.append(pool.submit(self._write, row, *results))
+                # At most as many results wait in memory as there are threads to write them.
+                while len(writes) > workers or (writes and writes[0].done()):
+                    self._finish(*writes.popleft().result())
+                done += 1
+                if progress and not tiles:
+                    progress(done, total)
+            while writes:
+                self._finish(*writes.popleft().result())
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            self._keep_record()
+
+    def _keep_record(self) -> None:
+        try:
+            self.record.save(now=True)
+        except InputError:
+            # A full disk has been reported already; the last whole record still stands.
+            return
+
+    def _read_ahead(
+        self, pool: ThreadPoolExecutor, todo: Sequence[tuple[str, Path]], ahead: int
+    ) -> Iterator[tuple[str, Path, "Future[Image]"]]:
+        waiting: deque[tuple[str, Path, Future[Image]]] = deque()
+        for id_, path in todo:
+            waiting.append((id_, path, pool.submit(self._read, path)))
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+        yield from waiting
+
+    def _read(self, path: Path) -> Image:
+        options = self.options
+        return read_image(path, axes=options.axes, channels=options.channels, spacing_um=options.pixel_size)
+
+    def _segment(
+        self,
+        id_: str,
+        path: Path,
+        reading: "Future[Image]",
+        model: Model,
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[ImageRow, tuple[Image, Segmentation] | None]:
+        start = time.monotonic()
+        row = ImageRow(id_, str(path), stamp_of(path))
+        try:
+            image = reading.result()
+            found = model.segment(image, diameter_px=self.options.diameter, progress=progress)
+            if "roi" in self.options.export:
+                check_rois(found.labels)
+        except Exception as error:  # one bad image must not stop the others
+            return _failed(row, error), None
+        seconds, size = time.monotonic() - start, float(np.prod(image.pixels.shape[1:]) / 1e6)
+        return _with(row, seconds=round(seconds, 3), megapixels=round(size, 4)), (image, found)
+
+    def _write(
+        self, row: ImageRow, image: Image, found: Segmentation
+    ) -> tuple[ImageRow, list[dict[str, Any]]]:
+        """All files of one image; runs beside the network."""
+        try:
+            rows = measure(found.labels, image, image.spacing_um, found.confidence)
+            picture = draw_overlay(image, found.labels)
+        except Exception as error:
+            return _failed(row, error), []
+        exports = _exports(row.id, self.options.export)
+        names = {"labels": f"labels/{row.id}.tif", "overlay": f"overlays/{row.id}.png"}
+        try:
+            write_labels(self.out / names["labels"], found.labels)
+            write_picture(self.out / names["overlay"], picture)
+            for name, place in zip(self.options.export, exports, strict=True):
+                if name == "roi":
+                    write_rois(self.out / place, found.labels)
+                else:
+                    write_geojson(self.out / place, found.labels, found.confidence)
+        except InputError as error:
+            raise OutputError(str(error)) from error
+        return _with(row, **names, exports=exports, **_digest(rows)), rows
+
+    def _finish(self, row: ImageRow, rows: list[dict[str, Any]]) -> None:
+        self.measurements.append(row.id, rows)
+        self.record.rows[row.id] = row
+        self.record.save(now=False)
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """An RGB picture as PNG, as a whole or not at all.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    _, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+    with write_atomic(path) as part:
+        part.write_bytes(data.tobytes())
+
+
+def _with(row: ImageRow, **changes: Any) -> ImageRow:
+    return ImageRow(**{**asdict(row), **changes})
+
+
+def _failed(row: ImageRow, error: Exception) -> ImageRow:
+    # What is not the user's to mend is named by its kind, so that it can be reported.
+    message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+    return _with(row, failure=message or type(error).__name__)
+
+
+def _digest(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the record says of an image's objects."""
+    if not rows:
+        return {"n_objects": 0}
+    doubtful = sorted(rows, key=lambda row: row["confidence"])[:LEAST_CERTAIN]
+    keys = ("label", "confidence", "centroid_z", "centroid_y", "centroid_x")
+    return {
+        "n_objects": len(rows),
+        "median_diameter_px": round(float(np.median([row["equivalent_diameter_px"] for row in rows])), 3),
+        "mean_confidence": round(float(np.mean([row["confidence"] for row in rows])), 4),
+        "least_certain": tuple({key: round(row[key], 4) for key in keys if key in row} for row in doubtful),
+    }

@@ -1,0 +1,191 @@
+"""``run.json``: what was predicted, with what, and how each image fared."""
+
+import dataclasses
+import hashlib
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from morula.data.files import write_atomic
+from morula.errors import InputError
+
+FILE = "run.json"
+"""Name of the record in the output folder."""
+
+_SAVE_EVERY_S = 2.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of one call; see `morula.prediction.predict.predict`."""
+
+    axes: str | None = None
+    channels: tuple[str, ...] | None = None
+    pixel_size: tuple[float, ...] | None = None
+    diameter: float | Literal["auto"] | None = None
+    device: str = "cpu"
+    export: tuple[str, ...] = ()
+
+    def key(self, weights_hash: str) -> str:
+        """Twelve hexadecimal digits that change when the model, or an option that decides labels, changes."""
+        deciding = [self.axes, self.channels, self.pixel_size, self.diameter]
+        return hashlib.sha256(json.dumps([weights_hash, *deciding]).encode()).hexdigest()[:12]
+
+    def command(self, images: Sequence[Path], out: Path, model: str | Path) -> str:
+        """The command that does the same, whether this was called so or from Python."""
+        given: dict[str, str | None] = {
+            "--model": str(model),
+            "--axes": self.axes,
+            "--channels": ",".join(self.channels or ()),
+            "--pixel-size": ",".join(f"{size:g}" for size in self.pixel_size or ()),
+            "--diameter": None if self.diameter is None else str(self.diameter),
+            "--device": self.device,
+            "--export": ",".join(self.export),
+        }
+        pairs = [word for name, value in given.items() if value for word in (name, value)]
+        return shlex.join(["morula", "predict", *map(str, images), "-o", str(out), *pairs])
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """How one image fared; paths of results are relative to the output folder."""
+
+    id: str
+    """Stem with its subfolder."""
+
+    image: str
+    """The file that was read."""
+
+    stamp: str = ""
+    """Size and time of change of that file: a changed file is predicted again."""
+
+    failure: str | None = None
+    """Why there is no result; None when there is one."""
+
+    labels: str | None = None
+    overlay: str | None = None
+    exports: tuple[str, ...] = ()
+
+    n_objects: int = 0
+    median_diameter_px: float | None = None
+    mean_confidence: float | None = None
+
+    least_certain: tuple[dict[str, float], ...] = ()
+    """Label, confidence and centroid of the objects to look at first."""
+
+    megapixels: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """What a prediction did."""
+
+    out: Path
+    """The output folder."""
+
+    rows: tuple[ImageRow, ...]
+    """Every image of this call, in order, those that failed and those finished before included."""
+
+    skipped: int
+    """Images that an earlier run had finished."""
+
+    seconds: float
+    """Wall time of this call."""
+
+    @property
+    def done(self) -> int:
+        """Images with a result, those of an earlier run included."""
+        return sum(row.failure is None for row in self.rows)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """File and message of every image without a result."""
+        return {row.image: row.failure for row in self.rows if row.failure is not None}
+
+
+def stamp_of(path: Path) -> str:
+    """What changes when a file (or, for Zarr, a folder) is written again; empty when it cannot be asked."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+@dataclass
+class Record:
+    """The growing ``run.json`` of one output folder."""
+
+    folder: Path
+    """The output folder."""
+
+    header: dict[str, Any]
+    """Command, versions, model ...; ``key`` says which earlier rows may be kept."""
+
+    rows: dict[str, ImageRow] = field(default_factory=dict)
+    """By image id."""
+
+    _saved: float = 0.0
+    _cost: float = 0.0
+
+    @classmethod
+    def resume(cls, folder: Path, header: dict[str, Any]) -> "Record":
+        """A record that keeps the finished images of an earlier run with the same key."""
+        record = cls(folder, header)
+        table = _read(folder / FILE)
+        if table.get("key") == header["key"]:
+            known = {item.name for item in dataclasses.fields(ImageRow)}
+            for entry in table.get("images", []):
+                row = ImageRow(**{name: _frozen(value) for name, value in entry.items() if name in known})
+                if row.failure is None:
+                    record.rows[row.id] = row
+        return record
+
+    def finished(self, id_: str, path: Path, exports: tuple[str, ...]) -> bool:
+        """Whether an image has all its results and has not changed since."""
+        row = self.rows.get(id_)
+        if row is None or row.stamp != stamp_of(path):
+            return False
+        wanted = [row.labels, row.overlay, *exports]
+        return all(name is not None and (self.folder / name).is_file() for name in wanted)
+
+    def save(self, *, now: bool) -> None:
+        """Write the file, as a whole; unless `now`, only when the last time is a while ago.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        start = time.monotonic()
+        # Thousands of images make the file large: saving takes a twentieth of the time at most.
+        if not now and start - self._saved < max(_SAVE_EVERY_S, 20 * self._cost):
+            return
+        images = [_thawed(self.rows[id_]) for id_ in sorted(self.rows)]
+        with write_atomic(self.folder / FILE) as part:
+            part.write_text(json.dumps({**self.header, "images": images}, indent=1), encoding="utf-8")
+        self._saved = time.monotonic()
+        self._cost = self._saved - start
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        msg = f"{path} is broken: {error}. Delete it, or choose another output folder."
+        raise InputError(msg) from error
+    return table if isinstance(table, dict) else {}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _thawed(row: ImageRow) -> dict[str, Any]:
+    """A row as JSON, without what it does not have."""
+    return {name: value for name, value in dataclasses.asdict(row).items() if value not in (None, ())}
