@@ -8,7 +8,9 @@ from morula.planning.fingerprint import Distribution, Fingerprint, ImageFacts, M
 
 def spread(low: float, middle: float, high: float) -> Distribution:
     """A distribution whose 5, 50 and 95 percentiles are given."""
-    return Distribution(n=100, p1=low, p5=low, p25=low, p50=middle, p75=high, p95=high, p99=high, largest=high)
+    return Distribution(
+        n=100, p1=low, p5=low, p25=low, p50=middle, p75=high, p95=high, p99=high, largest=high
+    )
 
 
 def facts_of(ndim: int = 2, size: float = 20.0, **changes: Any) -> Fingerprint:

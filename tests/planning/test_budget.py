@@ -7,7 +7,8 @@ from morula.planning.budget import parse_budget, steps_for_budget
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90m", 5400), ("2h", 7200), ("1h30m", 5400), ("45s", 45), ("1.5 H", 5400), ("1d", 86400)]
+    ("text", "seconds"),
+    [("90m", 5400), ("2h", 7200), ("1h30m", 5400), ("45s", 45), ("1.5 H", 5400), ("1d", 86400)],
 )
 def test_parse_budget(text, seconds):
     assert parse_budget(text) == seconds

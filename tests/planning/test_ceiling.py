@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import tifffile
-from synthetic import picture_of, touching_balls
 
 from morula.data.layouts import open_dataset
 from morula.errors import InputError
 from morula.planning.ceiling import measure_ceilings
 from morula.representations import BUILT_IN
+from synthetic import picture_of, touching_balls
 
 
 @pytest.fixture
@@ -25,7 +25,11 @@ def dataset(tmp_path):
 def test_every_representation_is_measured(dataset):
     seen: list[int] = []
     rows = measure_ceilings(
-        dataset, dataset.samples, (1.0, 1.0), max_images=2, progress=lambda done, total: seen.append(total - done)
+        dataset,
+        dataset.samples,
+        (1.0, 1.0),
+        max_images=2,
+        progress=lambda done, total: seen.append(total - done),
     )
     kinds = set(BUILT_IN) - {"union"}
     assert {row.representation for row in rows} == kinds

@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from synthetic import picture_of, touching_balls
 
 from morula.data.layouts import open_dataset
 from morula.errors import InputError
 from morula.planning.fingerprint import Distribution, Fingerprint, fingerprint
 from morula.planning.planner import make_plan
+from synthetic import picture_of, touching_balls
 
 
 def write_pair(root: Path, name: str, pixels: np.ndarray, labels: np.ndarray | None) -> None:
@@ -27,7 +27,9 @@ def mixed(tmp_path: Path) -> Path:
     for name in "abc":
         write_pair(tmp_path, name, picture_of(labels), labels.astype(np.uint16) if name != "c" else None)
     for name in "de":
-        colour = np.stack([255 - picture_of(labels), 200 - picture_of(labels) // 2, 255 - picture_of(labels)], -1)
+        colour = np.stack(
+            [255 - picture_of(labels), 200 - picture_of(labels) // 2, 255 - picture_of(labels)], -1
+        )
         write_pair(tmp_path, name, colour.astype(np.uint8), labels.astype(np.uint16))
     return tmp_path
 
@@ -75,7 +77,7 @@ def test_load_explains(tmp_path):
     with pytest.raises(InputError, match="is not JSON"):
         Fingerprint.load(path)
     path.write_text('{"ndims": 2}')
-    with pytest.raises(InputError, match="ndims.*ndim"):
+    with pytest.raises(InputError, match=r"ndims.*ndim"):
         Fingerprint.load(path)
 
 

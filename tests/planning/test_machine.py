@@ -7,7 +7,12 @@ from morula.planning.machine import has_bfloat16
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("flags\t: sse avx512_bf16 avx", True), ("Features : fp bf16", True), ("flags : sse avx512f", False), ("", False)],
+    [
+        ("flags\t: sse avx512_bf16 avx", True),
+        ("Features : fp bf16", True),
+        ("flags : sse avx512f", False),
+        ("", False),
+    ],
 )
 def test_has_bfloat16(tmp_path, text, expected):
     path = tmp_path / "cpuinfo"

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from skimage.measure import regionprops
 from skimage.morphology import disk
-from synthetic import picture_of
 
 from morula.data.sample import Image
 from morula.planning.objects import measure_objects, solidity
+from synthetic import picture_of
 
 
 def grey(pixels: np.ndarray) -> Image:

@@ -23,7 +23,7 @@ def test_recipes_have_descriptions():
 
 
 def test_unknown_recipe_names_the_nearest():
-    with pytest.raises(InputError, match="unknown recipe 'hoover'. Did you mean 'hover'"):
+    with pytest.raises(InputError, match=r"unknown recipe 'hoover'\. Did you mean 'hover'"):
         read_recipe("hoover")
 
 
@@ -76,7 +76,9 @@ def test_later_rules_see_what_was_given(make_facts):
     plan, _ = make_plan(make_facts(), "auto", parse_overrides(["scaling.factor=0.5"]))
     assert plan.scaling.diameter_px == 10.0
     assert plan.training.patch_size == (128, 128)
-    plan, _ = make_plan(make_facts(), "auto", parse_overrides(["network.features=[8, 16]", "network.blocks=[1, 1]"]))
+    plan, _ = make_plan(
+        make_facts(), "auto", parse_overrides(["network.features=[8, 16]", "network.blocks=[1, 1]"])
+    )
     assert plan.network.divisor == 4
     assert plan.network.kind == "residual_unet"
 
@@ -141,5 +143,5 @@ def test_same_facts_same_plan(make_facts):
 
 def test_the_plan_refuses_unknown_keys(make_facts):
     table = make_plan(make_facts())[0].model_dump()
-    with pytest.raises(InputError, match="halo.*halo_px"):
+    with pytest.raises(InputError, match=r"halo.*halo_px"):
         validate(Plan, {**table, "halo": 3})

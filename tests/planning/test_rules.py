@@ -27,7 +27,7 @@ def test_channels(make_facts, names, expected):
 
 
 def test_channels_without_a_common_name(make_facts):
-    with pytest.raises(InputError, match="no name in common.*--channels"):
+    with pytest.raises(InputError, match=r"no name in common.*--channels"):
         rules.channels(make_facts(names=[("a", "b"), ("c", "d")], n_images=2))
 
 
@@ -150,7 +150,14 @@ def test_augmentation_follows_the_data(make_facts, make_modality):
 
 def test_representation_reports_ceilings(make_facts):
     assert rules.representation(make_facts()).value["kind"] == "union"
-    row = {"representation": "hover", "ap50": 1, "ap75": 1, "ap90": 1, "dsb_score": 0.951, "ms_per_megapixel": 9}
+    row = {
+        "representation": "hover",
+        "ap50": 1,
+        "ap75": 1,
+        "ap90": 1,
+        "dsb_score": 0.951,
+        "ms_per_megapixel": 9,
+    }
     assert "hover 0.951" in rules.representation(make_facts(ceilings=(row,))).reason
 
 

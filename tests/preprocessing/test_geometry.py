@@ -63,7 +63,9 @@ class TestSelectChannels:
         [(RGB, ("grey",)), (("dapi",), ("dapi", "actin")), (("a", "b"), RGB), (("x", "x"), ("y", "z"))],
     )
     def test_nothing_is_guessed(self, names, wanted):
-        with pytest.raises(InputError, match=f"{', '.join(names)}; the model needs {', '.join(wanted)}.*--channels"):
+        with pytest.raises(
+            InputError, match=f"{', '.join(names)}; the model needs {', '.join(wanted)}.*--channels"
+        ):
             select_channels(image_of(names), wanted)
 
 
@@ -87,12 +89,12 @@ class TestWorkingShape:
 
     def test_unknown_spacing_is_not_guessed(self):
         plan = plan_with(Scaling(kind="spacing", spacing_um=(0.5, 0.5), diameter_px=20))
-        with pytest.raises(InputError, match="--pixel-size.*--diameter"):
+        with pytest.raises(InputError, match=r"--pixel-size.*--diameter"):
             working_shape((10, 10), plan, None)
 
     def test_bad_arguments(self):
         plan = plan_with(Scaling(kind="spacing", spacing_um=(0.5, 0.5), diameter_px=20))
-        with pytest.raises(InputError, match="3 spatial axes .* the model 2"):
+        with pytest.raises(InputError, match=r"3 spatial axes .* the model 2"):
             working_shape((10, 10, 10), plan, None)
         with pytest.raises(InputError, match="2 numbers, one per axis"):
             working_shape((10, 10), plan, (1.0, 1.0, 1.0))

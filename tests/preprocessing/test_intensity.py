@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,14 +47,18 @@ def test_zscore_and_minmax():
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-1000, 1000))
 def test_exposure_does_not_matter(seed, gain, offset):
     pixels = np.random.default_rng(seed).random((1, 12, 13))
-    np.testing.assert_allclose(normalize(pixels * gain + offset, PERCENTILE), normalize(pixels, PERCENTILE), atol=1e-3)
+    np.testing.assert_allclose(
+        normalize(pixels * gain + offset, PERCENTILE), normalize(pixels, PERCENTILE), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tiles_are_crops_of_the_whole(dtype):
     pixels = (np.random.default_rng(1).random((2, 33, 40)) * 100).astype(dtype)
     measured = Normalizer.measure(pixels, PERCENTILE)
-    np.testing.assert_array_equal(measured.apply(pixels[:, 5:20, 7:]), normalize(pixels, PERCENTILE)[:, 5:20, 7:])
+    np.testing.assert_array_equal(
+        measured.apply(pixels[:, 5:20, 7:]), normalize(pixels, PERCENTILE)[:, 5:20, 7:]
+    )
 
 
 def test_constant_channels_become_zero():
@@ -123,3 +129,13 @@ def test_the_image_is_left_alone():
     before = pixels.copy()
     normalize(pixels, PERCENTILE)
     np.testing.assert_array_equal(pixels, before)
+
+
+def test_measuring_copies_no_image():
+    pixels = np.random.default_rng(0).integers(0, 60_000, (1, 3000, 3000), np.uint16)
+    tracemalloc.start()
+    measured = Normalizer.measure(pixels, PERCENTILE)
+    measured.apply(pixels[:, :256, :256])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < pixels.nbytes

@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from synthetic import picture_of, touching_balls
 
 from morula.data.layouts import open_dataset
 from morula.errors import InputError
@@ -11,6 +10,7 @@ from morula.planning.fingerprint import fingerprint
 from morula.planning.planner import make_plan
 from morula.preprocessing import prepare as module
 from morula.preprocessing.prepare import prepare
+from synthetic import picture_of, touching_balls
 
 
 @pytest.fixture(params=[2, 3], ids=["2d", "3d"])
@@ -80,7 +80,9 @@ def test_other_decisions_or_files_are_prepared_anew(root):
     prepare(dataset, dataset.samples, plan_for(dataset, kind="zscore"), root / "cache")
     assert not np.array_equal(np.load(item.image), before)
     path = dataset.samples[0].image[0]
-    tifffile.imwrite(path, 255 - tifffile.imread(path), metadata={"axes": "ZYX"[-tifffile.imread(path).ndim :]})
+    tifffile.imwrite(
+        path, 255 - tifffile.imread(path), metadata={"axes": "ZYX"[-tifffile.imread(path).ndim :]}
+    )
     prepare(dataset, dataset.samples, plan_for(dataset), root / "cache")
     assert np.corrcoef(np.load(item.image).ravel(), before.ravel())[0, 1] < -0.99
 
@@ -95,14 +97,18 @@ def test_an_interrupted_sample_is_prepared_anew(root, damage):
     assert prepare(dataset, dataset.samples, plan, root / "cache") == first
     assert np.load(first[0].image).dtype == np.float16
     assert json.loads((root / "cache" / first[0].id / "meta.json").read_text())["key"]
-    assert not [path for path in (root / "cache").rglob(".*")]
+    assert not list((root / "cache").rglob(".*"))
 
 
 def test_progress(root):
     dataset = open_dataset(root / "data")
     seen: list[tuple[int, int]] = []
     prepare(
-        dataset, dataset.samples, plan_for(dataset), root / "cache", lambda done, total: seen.append((done, total))
+        dataset,
+        dataset.samples,
+        plan_for(dataset),
+        root / "cache",
+        lambda done, total: seen.append((done, total)),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
 

@@ -1,0 +1,43 @@
+import pytest
+
+from morula.errors import InputError
+from morula.planning.plan import Plan
+from morula.planning.planner import make_plan
+
+
+@pytest.fixture(params=[2, 3], ids=["2d", "3d"])
+def plan(request, make_facts) -> Plan:
+    return make_plan(make_facts(ndim=request.param))[0]
+
+
+def test_loads_what_it_saved(tmp_path, plan):
+    path = tmp_path / "plan.toml"
+    path.write_text(plan.dumps())
+    assert Plan.load(path) == plan
+
+
+def test_hash_changes_with_a_decision_only(plan):
+    again = Plan.model_validate(plan.model_dump())
+    assert again.hash == plan.hash
+    training = plan.training.model_copy(update={"seed": 1})
+    assert plan.model_copy(update={"training": training}).hash != plan.hash
+    assert len(plan.hash) == 12
+
+
+def test_working_spacing(plan):
+    assert plan.working_spacing == (1.0,) * plan.ndim
+    spacing = tuple(0.5 for _ in range(plan.ndim))
+    scaling = plan.scaling.model_copy(update={"kind": "spacing", "spacing_um": spacing})
+    assert plan.model_copy(update={"scaling": scaling}).working_spacing == spacing
+
+
+def test_load_explains(tmp_path, plan):
+    with pytest.raises(InputError, match="does not exist"):
+        Plan.load(tmp_path / "plan.toml")
+    path = tmp_path / "plan.toml"
+    path.write_text("ndim = ")
+    with pytest.raises(InputError, match="is not a TOML file"):
+        Plan.load(path)
+    path.write_text(plan.dumps().replace("halo_px", "halo"))
+    with pytest.raises(InputError, match=r"unknown key 'halo'.*halo_px"):
+        Plan.load(path)
