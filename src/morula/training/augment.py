@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 
 from morula.planning.plan import Augmentation
 from morula.types import Labels, Map
@@ -51,7 +52,9 @@ def draw_view(centre: tuple[float, ...], augmentation: Augmentation, rng: Rng) -
     )
 
 
-def cut(image: Map, labels: Labels, view: View, shape: tuple[int, ...]) -> tuple[Map, Labels]:
+def cut(
+    image: Float[np.ndarray, "_ *_"], labels: Labels, view: View, shape: tuple[int, ...]
+) -> tuple[Map, Labels]:
     """The patch of `shape` that `view` sees; outside the source everything is mirrored.
 
     Args:
@@ -120,11 +123,10 @@ def _depths(view: View, planes: int, size: int) -> np.ndarray:
 
 
 def _remap(planes: np.ndarray, rows: np.ndarray, columns: np.ndarray, how: int) -> np.ndarray:
-    out = np.empty((len(planes), *rows.shape), np.float32)
-    for plane, result in zip(planes, out, strict=True):
-        plane = np.ascontiguousarray(plane)
-        result[...] = cv2.remap(plane, columns, rows, how, borderMode=cv2.BORDER_REPLICATE)
-    return out
+    border = cv2.BORDER_REPLICATE
+    return np.stack(
+        [cv2.remap(np.ascontiguousarray(p), columns, rows, how, borderMode=border) for p in planes]
+    )
 
 
 def change_intensity(image: Map, labels: Labels, augmentation: Augmentation, rng: Rng) -> Map:

@@ -14,8 +14,9 @@
           report.html        all of it, to be looked at
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import Field
@@ -25,6 +26,7 @@ from morula.data.check import check
 from morula.data.dataset import Dataset
 from morula.data.formats import write_atomic
 from morula.data.layouts import open_dataset
+from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.planning.ceiling import measure_ceilings
@@ -104,6 +106,16 @@ class Run:
     def fingerprint_path(self) -> Path:
         """The facts."""
         return self.folder / "fingerprint.json"
+
+    @property
+    def check_path(self) -> Path:
+        """What the doctor found."""
+        return self.folder / "check.json"
+
+    def problems(self) -> tuple[Problem, ...]:
+        """What the doctor found in the selected samples, and in the data set as a whole."""
+        rows = json.loads(self.check_path.read_text(encoding="utf-8"))["problems"]
+        return tuple(Problem(**{**row, "path": Path(row["path"])}) for row in rows)
 
     def fold(self, number: int) -> Path:
         """Folder of one fold."""
@@ -223,12 +235,14 @@ def _decide(request: Request, facts: Fingerprint) -> tuple[Plan, dict[str, str]]
 
 def _sound(run: Run, dataset: Dataset, progress: Progress) -> tuple[Sample, ...]:
     """The samples without errors; the doctor's findings are written to ``check.json``."""
-    report = check(dataset.root, samples=dataset.samples, progress=progress("check"))
-    run.write(run.folder / "check.json", report.dumps())
-    broken = {problem.path for problem in report.problems if problem.severity == "error"}
-    sound = tuple(s for s in dataset.samples if not broken.intersection({*s.image, *s.labels}))
+    ids = {sample.id for sample in dataset.samples}
+    report = check(dataset.root, progress=progress("check"))
+    found = [problem for problem in report.problems if not problem.sample or problem.sample in ids]
+    rows = [{**asdict(problem), "path": str(problem.path)} for problem in found]
+    run.write(run.check_path, json.dumps({"problems": rows}, indent=1) + "\n")
+    sound = tuple(sample for sample in dataset.samples if sample.id not in report.unusable)
     if not any(sample.labels for sample in sound):
-        errors = [problem for problem in report.problems if problem.severity == "error"]
+        errors = [problem for problem in found if problem.severity == "error"]
         first = f" First: {errors[0].path}: {errors[0].message}" if errors else ""
         msg = (
             f"{dataset.root} has no sound labelled image to train on "

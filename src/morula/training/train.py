@@ -10,11 +10,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from morula.data import splits
-from morula.data.check import Problem, Report
 from morula.data.dataset import Dataset
+from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.evaluation.evaluate import score_pairs
-from morula.evaluation.report import TrainReport, render_report
+from morula.evaluation.report import render_report
+from morula.evaluation.report_train import TrainReport
 from morula.evaluation.tuning import tune, write_tuned
 from morula.planning.budget import steps_for_budget
 from morula.planning.plan import Plan
@@ -72,7 +73,7 @@ def train(
     _tune(work, prepared, device, progress)
     metrics = _evaluate(work, device, progress)
     render_report(TrainReport.load(run), run / "report.html")
-    return TrainSummary(run, work.plan(), metrics, Report.load(run / "check.json").problems)
+    return TrainSummary(run, work.plan(), metrics, work.problems())
 
 
 def folds_of(run: Run) -> list[tuple[int, tuple[str, ...]]]:

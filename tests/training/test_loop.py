@@ -1,0 +1,154 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training.small import AUGMENTED, prepared, small_plan
+
+from morula.errors import InputError
+from morula.training.loop import Trainer, build_optimizer, seconds_per_step, step_loss, train_fold
+from morula.training.batches import Patches
+from morula.training.validation import looker
+
+
+class Killed(Exception):
+    pass
+
+
+def weights_of(folder):
+    return load_file(folder / "checkpoint.safetensors")
+
+
+def identical(one, other):
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("morula.training.loop.CHECKPOINT_SECONDS", 0.0)
+    samples = prepared(tmp_path / "data")
+    plan = small_plan(augmentation=AUGMENTED, optimizer={"kind": kind})
+    validate = looker(plan, samples[:1])
+    train_fold(plan, samples, tmp_path / "whole", validate=validate)
+
+    def kill(done: int, total: int) -> None:
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_fold(plan, samples, tmp_path / "killed", validate=validate, progress=kill)
+    resumed = train_fold(plan, samples, tmp_path / "killed", validate=validate)
+    assert resumed.steps == plan.training.steps
+    assert identical(weights_of(tmp_path / "whole"), weights_of(tmp_path / "killed"))
+    journals = [(tmp_path / name / "journal.jsonl").read_text() for name in ("whole", "killed")]
+    assert journals[0] == journals[1]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path):
+    samples = prepared(tmp_path / "data")
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train_fold(small_plan(steps=3, seed=seed), samples, tmp_path / name)
+    assert identical(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
+    assert not identical(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
+
+
+def test_training_again_changes_nothing(tmp_path):
+    samples = prepared(tmp_path / "data")
+    plan = small_plan(steps=3)
+    train_fold(plan, samples, tmp_path / "run")
+    before = weights_of(tmp_path / "run")
+    train_fold(plan, samples, tmp_path / "run")
+    assert identical(before, weights_of(tmp_path / "run"))
+
+
+def test_the_loss_falls(tmp_path):
+    samples = prepared(tmp_path / "data")
+    plan = small_plan(steps=60, optimizer={"learning_rate": 3e-3})
+    train_fold(plan, samples, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "journal.jsonl").read_text().splitlines()]
+    assert lines[-1]["loss"] < 0.8 * lines[0]["loss"]
+    assert sum(lines[0]["terms"].values()) == pytest.approx(lines[0]["loss"], rel=1e-3)
+
+
+def test_another_plan_does_not_go_on_with_the_checkpoint(tmp_path):
+    samples = prepared(tmp_path / "data")
+    train_fold(small_plan(steps=2), samples, tmp_path / "run")
+    with pytest.raises(InputError, match="another plan"):
+        train_fold(small_plan(steps=3), samples, tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    samples = prepared(tmp_path / "data")
+    train_fold(small_plan(steps=2), samples, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="damaged"):
+        train_fold(small_plan(steps=2), samples, tmp_path / "run")
+
+
+def test_patience_stops_early_and_keeps_the_best_weights(tmp_path):
+    samples = prepared(tmp_path / "data")
+    scores = iter([0.5, 0.4, 0.3, 0.9])
+    result = train_fold(
+        small_plan(steps=40, validate_every=2, patience=2),
+        samples,
+        tmp_path / "run",
+        validate=lambda network: {"score": next(scores)},
+    )
+    assert (result.steps, result.best) == (6, {"score": 0.5})
+
+
+def test_an_exploding_loss_is_said_to_the_user(tmp_path):
+    samples = prepared(tmp_path / "data")
+    plan = small_plan(steps=30, gradient_clip=1e30, optimizer={"kind": "sgd", "learning_rate": 1e12})
+    with pytest.raises(InputError, match="learning_rate"):
+        train_fold(plan, samples, tmp_path / "run")
+
+
+def test_unannotated_pixels_have_no_gradient(tmp_path):
+    samples = prepared(tmp_path / "data", count=1)
+    labels = np.load(samples[0].labels)
+    labels[:] = -1
+    np.save(samples[0].labels, labels)
+    plan = small_plan(augmentation={"flip": 0, "rotate": 0, "zoom_probability": 0, "elastic": 0})
+    trainer = Trainer(plan, tmp_path, "cpu", None)
+    terms = step_loss(plan, trainer.network, Patches(plan, samples).batch(0), "cpu")
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(not p.grad.any() for p in trainer.network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("network", [{"kind": "plain_unet", "features": (8, 16, 32)}, None])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_every_network_trains_in_2d_and_3d(tmp_path, ndim, network):
+    samples = prepared(tmp_path / "data", ndim=ndim, count=2)
+    patch = (16,) * ndim if ndim == 3 else (32,) * ndim
+    plan = small_plan(ndim, network=network, steps=2, patch_size=patch)
+    result = train_fold(plan, samples, tmp_path / "run", validate=looker(plan, samples[:1]))
+    assert 0 <= result.best["score"] <= 1
+
+
+def test_fine_tuning_starts_from_the_given_weights(tmp_path):
+    plan = small_plan()
+    trainer = Trainer(plan, tmp_path, "cpu", None)
+    start = {name: tensor + 1 for name, tensor in trainer.network.state_dict().items()}
+    tuned = Trainer(plan, tmp_path, "cpu", start)
+    assert identical(dict(tuned.network.state_dict()), start)
+
+
+def test_decay_spares_offsets(tmp_path):
+    plan = small_plan()
+    network = Trainer(plan, tmp_path, "cpu", None).network
+    groups = build_optimizer(plan.training.optimizer, network).param_groups
+    assert all(p.ndim > 1 for p in groups[0]["params"])
+    assert groups[1]["weight_decay"] == 0
+
+
+def test_measuring_the_speed_leaves_the_random_state_alone(tmp_path):
+    samples = prepared(tmp_path / "data")
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    assert seconds_per_step(small_plan(), samples, steps=4) > 0
+    assert torch.equal(torch.rand(1), expected)
