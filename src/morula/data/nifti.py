@@ -33,7 +33,7 @@ def read_nifti(path: Path) -> Raw:
         pass
     try:
         inflated = gzip.decompress(content)
-    except (EOFError, OSError, ValueError) as error:
+    except Exception as error:  # whatever damaged bytes lead to
         raise damaged(path, error) from error
     return _parse(path, inflated)
 

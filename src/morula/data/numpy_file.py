@@ -17,15 +17,13 @@ def read_numpy(path: Path) -> Raw:
     """
     read_start(path, 1)
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return Raw(content, "?" * content.ndim)
-        with content:
-            names = tuple(content.files)
-            if len(names) == 1:
-                pixels = content[names[0]]
-                return Raw(pixels, "?" * pixels.ndim)
-    except Exception as error:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            arrays = {"": content} if isinstance(content, np.ndarray) else dict(content)
+    except Exception as error:  # whatever damaged bytes lead to
         raise damaged(path, error) from error
-    msg = f"{path} holds {len(names)} arrays ({', '.join(names)}); expected one. Save the image alone."
-    raise BadFileError("several images", msg)
+    if len(arrays) != 1:
+        msg = f"{path} holds {len(arrays)} arrays ({', '.join(arrays)}); expected one. Save the image alone."
+        raise BadFileError("several images", msg)
+    pixels = next(iter(arrays.values()))
+    return Raw(pixels, "?" * pixels.ndim)

@@ -32,7 +32,7 @@ def read_zarr(path: Path) -> Raw:
         return _read_group(path, node)
     except BadFileError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever damaged bytes lead to
         raise damaged(path, error) from error
 
 

@@ -31,7 +31,7 @@ def read_tiff(path: Path) -> Raw:
             raw = _read_series(tif, path)
     except BadFileError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever damaged bytes lead to
         raise damaged(path, error) from error
     if complaints:
         raise damaged(path, complaints[0])
