@@ -139,3 +139,11 @@ def test_measuring_copies_no_image():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < pixels.nbytes
+
+
+def test_replicated_channels_are_as_copied_ones():
+    grey = np.random.default_rng(0).gamma(2, 20, (1, 20, 30)).astype(np.uint8)
+    seen = np.broadcast_to(grey, (3, 20, 30))
+    out = normalize(seen, PERCENTILE)
+    np.testing.assert_array_equal(out, normalize(seen.copy(), PERCENTILE))
+    assert out.flags.writeable

@@ -42,6 +42,10 @@ class Normalizer:
         Raises:
             InputError: The image has no pixel, or none that is a finite number.
         """
+        if _is_replicated(pixels):
+            one = cls.measure(pixels[:1], normalization)
+            repeat = len(pixels)
+            return cls(one.offset.repeat(repeat), one.scale.repeat(repeat), one.n_bad * repeat)
         offsets, scales, n_bad, n_good = [], [], 0, 0
         for channel in pixels:
             values, counts, bad = _distribution(channel)
@@ -57,6 +61,9 @@ class Normalizer:
 
     def apply(self, pixels: Pixels) -> Float32[np.ndarray, "_ *_"]:
         """Normalise the image or a crop ``(C, *spatial)``; constant channels and bad pixels become 0."""
+        if _is_replicated(pixels) and len(set(self.offset)) == len(set(self.scale)) == 1:
+            one = Normalizer(self.offset[:1], self.scale[:1], self.n_bad)
+            return one.apply(pixels[:1]).repeat(len(pixels), axis=0)
         exact = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
         work = np.float32 if exact else np.float64
         shape = (-1,) + (1,) * (pixels.ndim - 1)
@@ -90,6 +97,11 @@ def percentiles(channel: np.ndarray, shares: tuple[float, ...]) -> tuple[float, 
         msg = f"a channel ({channel.dtype}, shape {channel.shape}) has no finite pixel; export it again."
         raise InputError(msg)
     return tuple(_percentile(values, counts, share) for share in shares)
+
+
+def _is_replicated(pixels: Pixels) -> bool:
+    """A grey image that fills several channels is one channel seen several times."""
+    return len(pixels) > 1 and pixels.strides[0] == 0
 
 
 def _distribution(channel: np.ndarray) -> tuple[np.ndarray, Int64[np.ndarray, " _"], int]:
