@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from morula.prediction.model import Model
     from morula.prediction.predict import predict
     from morula.representations.base import Representation
+    from morula.training.run import Request
     from morula.training.train import train
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _HOMES = {
     "Model": "prediction.model",
     "Plan": "planning.plan",
     "Representation": "representations.base",
+    "Request": "training.run",
     "check": "data.check",
     "evaluate": "evaluation.evaluate",
     "open_dataset": "data.layouts",
@@ -43,6 +45,7 @@ __all__ = [
     "Model",
     "Plan",
     "Representation",
+    "Request",
     "check",
     "evaluate",
     "open_dataset",

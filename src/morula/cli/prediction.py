@@ -31,11 +31,12 @@ def demo(
     from importlib.resources import as_file, files
 
     from morula.evaluation.evaluate import evaluate as score
+    from morula.evaluation.report import PredictReport, render_report
     from morula.prediction.predict import predict as segment
 
     with Progress() as progress, as_file(files("morula") / "samples") as samples:
-        summary = segment([samples / "images"], out, progress=progress("predict"))
-        exit_with_failures(summary.failed)
+        segment([samples / "images"], out, progress=progress("predict"))
+        render_report(PredictReport.load(out), out / "report.html")
         metrics = score(out, samples, out / "scores", progress=progress("evaluate"))
     show_table(
         ("image", "true objects", "found", "AP@.5", "DSB score"),
@@ -73,6 +74,7 @@ def predict(
 
     Images that are finished already are skipped when the command is run again.
     """
+    from morula.evaluation.report import PredictReport, render_report
     from morula.prediction.predict import predict as segment
 
     with Progress() as progress:
@@ -89,8 +91,12 @@ def predict(
             export=parse_names(export) or (),
             progress=progress("predict"),
         )
-    say(f"{summary.done} images done. Report: {out / 'report.html'}")
-    exit_with_failures(summary.failed)
+    render_report(PredictReport.load(out), out / "report.html")
+    before = f", {summary.skipped} of them before" if summary.skipped else ""
+    objects = sum(row.n_objects for row in summary.rows)
+    say(f"{summary.done} of {len(summary.rows)} images done{before}; {objects} objects.")
+    say(f"Report: {out / 'report.html'}")
+    exit_with_failures(summary.failed, nothing_done=summary.done == 0)
 
 
 def evaluate(
@@ -133,9 +139,10 @@ def evaluate(
     exit_with_failures(metrics["failed"])
 
 
-def exit_with_failures(failed: Mapping[str, str]) -> None:
-    """Name the files that failed, and end with 1 if there are any."""
+def exit_with_failures(failed: Mapping[str, str], *, nothing_done: bool = False) -> None:
+    """Name the files that failed; end with 1 if there are any, with 2 if nothing else was there to do."""
     for name, message in failed.items():
-        fail(f"failed: {name}: {message}")
+        # The message names the file as a rule; when it does not, we do.
+        fail(f"failed: {message}" if name in message else f"failed: {name}: {message}")
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(2 if nothing_done else 1)
