@@ -29,7 +29,7 @@ PIXELS_PER_STEP = {2: 8 * PATCH_PX**2, 3: PATCH_VOXELS_3D}
 """About the size of a batch, by number of axes: a 3D convolution costs three times as much a pixel."""
 
 FEATURES = {
-    (2, 2): (32, 64, 128, 256),
+    (2, 2): (32, 64, 128, 192, 256),
     (3, 2): (24, 48, 96, 192),
     (2, 1): (24, 48, 96, 192),
     (3, 1): (16, 32, 64, 128),
