@@ -76,7 +76,8 @@ class HoVer(Representation, frozen=True):
         """Borders are where offsets jump from 1 to -1; the markers between them grow over the foreground."""
         mask = maps["foreground"][0] > self.mask_threshold
         border = _border_strength(maps["offsets"])
-        markers = _open(ndimage.binary_fill_holes((border < self.marker_threshold) & mask), self.opening_px)
+        inner = np.asarray(ndimage.binary_fill_holes((border < self.marker_threshold) & mask))
+        markers = _open(inner, self.opening_px)
         # A 3-wide Gaussian, as in the published decoder.
         elevation = ndimage.gaussian_filter(np.where(mask, border, np.float32(1)), 0.8, radius=1)
         return flood_markers(markers, elevation, mask, self.min_marker_px, self.min_object_px)

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from morula.decoding.markers import flood_markers, number_markers
+from morula.decoding.random_walker import random_walker
 from morula.labels.components import remove_small
 from morula.labels.renumber import renumber
 from morula.representations.base import Head, Representation, Tensor
@@ -26,7 +27,7 @@ class ShrunkBorders(Representation, frozen=True):
     shrink_px: float = Field(2.0, ge=1)
     """Pixels taken off every nucleus to make its marker; small nuclei lose at most half of their depth."""
 
-    border_reach_px: int = Field(2, ge=1)
+    border_reach_px: float = Field(2.0, ge=1)
     """Distance in pixels within which two nuclei count as touching."""
 
     losses: Literal["cross_entropy", "dice", "sum"] = "sum"
@@ -87,8 +88,6 @@ class ShrunkBorders(Representation, frozen=True):
         mask = nuclei > self.nuclei_threshold
         markers = shrunk - borders > self.marker_threshold
         if self.decoder == "random_walker":
-            from morula.decoding.random_walker import random_walker
-
             numbered = number_markers(markers, mask, self.min_marker_px)
             walked = random_walker(nuclei - borders, numbered, mask)
             return renumber(remove_small(walked, self.min_object_px))

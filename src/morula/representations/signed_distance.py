@@ -9,7 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from morula.decoding.dynamics import split_by_dynamics
 from morula.decoding.markers import flood_markers
+from morula.labels.components import remove_small
+from morula.labels.renumber import renumber
 from morula.representations.base import Head, Representation, Tensor
 from morula.spec import Tunable
 from morula.targets.distances import signed_distance
@@ -33,8 +36,14 @@ class SignedDistance(Representation, frozen=True):
     mask_threshold: Annotated[float, Field(gt=-1, lt=1), Tunable(-0.3, 0.3)] = 0.0
     """Height above which a pixel belongs to some instance."""
 
+    markers: Literal["threshold", "dynamics"] = "threshold"
+    """``threshold``: what lies above one height; ``dynamics``: summits that stand out from their saddles."""
+
     marker_threshold: Annotated[float, Field(gt=-1, lt=1), Tunable(0.2, 0.9)] = 0.5
-    """Height above which a pixel is a marker."""
+    """``threshold``: height above which a pixel is a marker."""
+
+    min_dynamics: Annotated[float, Field(gt=0, lt=2), Tunable(0.05, 0.6)] = 0.2
+    """``dynamics``: a summit stays apart when it is this much higher than the saddle to a higher one."""
 
     min_marker_px: Annotated[int, Field(ge=1), Tunable(1, 30)] = 3
     """Smallest marker that becomes an instance, in pixels."""
@@ -62,5 +71,9 @@ class SignedDistance(Representation, frozen=True):
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
         """Summits are the markers; they flow down to the zero level."""
         distance = maps["distance"][0]
-        markers, mask = distance > self.marker_threshold, distance > self.mask_threshold
+        mask = distance > self.mask_threshold
+        if self.markers == "dynamics":
+            pieces = split_by_dynamics(distance, mask, self.min_dynamics, self.min_marker_px)
+            return renumber(remove_small(pieces, self.min_object_px))
+        markers = distance > self.marker_threshold
         return flood_markers(markers, -distance, mask, self.min_marker_px, self.min_object_px)

@@ -10,12 +10,13 @@ from morula.targets.distances import inner_distance, largest_per_label, sequenti
 from morula.types import Labels, Mask, Spacing
 
 
-def inner_boundaries(labels: Labels, width: float = 1, spacing: Spacing | None = None) -> Mask:
+def inner_boundaries(labels: Labels, width: int | float = 1, spacing: Spacing | None = None) -> Mask:
     """Pixels of an instance within `width` of anything that is not this instance.
 
     Args:
         labels: ``(*spatial)``; 0 and -1 are outside.
-        width: Thickness in pixels (Euclidean, of the finest axis), counted inside the instance.
+        width: Thickness in pixels (Euclidean, of the finest axis), counted inside the instance; at least
+            one pixel along every axis.
         spacing: Pixel size per axis; None for 1 everywhere.
 
     Returns:
@@ -32,12 +33,13 @@ def inner_boundaries(labels: Labels, width: float = 1, spacing: Spacing | None =
     return (labels > 0) & (distance <= width * (1 + 1e-6))
 
 
-def touching_borders(labels: Labels, reach: int = 2, spacing: Spacing | None = None) -> Mask:
+def touching_borders(labels: Labels, reach: int | float = 2, spacing: Spacing | None = None) -> Mask:
     """Pixels, in or between instances, that have two different instances within `reach`.
 
     Args:
         labels: ``(*spatial)``; 0 and -1 are no instance.
-        reach: Distance in pixels (Euclidean, of the finest axis) to the second-nearest instance.
+        reach: Distance in pixels (Euclidean, of the finest axis) to the second-nearest instance; at least
+            one pixel along every axis.
         spacing: Pixel size per axis; None for 1 everywhere.
 
     Returns:
@@ -61,14 +63,14 @@ def touching_borders(labels: Labels, reach: int = 2, spacing: Spacing | None = N
     return found[tuple(slice(m, m + n) for m, n in zip(margin, labels.shape, strict=True))].copy()
 
 
-def shrink(labels: Labels, width: float, spacing: Spacing | None = None) -> Labels:
+def shrink(labels: Labels, width: int | float, spacing: Spacing | None = None) -> Labels:
     """Every instance without its outermost `width` pixels; small ones lose less and never vanish.
 
     An instance loses at most half of its depth, so its deepest pixels always stay.
 
     Args:
         labels: ``(*spatial)``; 0 and -1 become 0.
-        width: Pixels (Euclidean, of the finest axis) taken off all around.
+        width: Pixels (Euclidean, of the finest axis) taken off all around; at least one along every axis.
         spacing: Pixel size per axis; None for 1 everywhere.
 
     Returns:
@@ -87,16 +89,19 @@ def shrink(labels: Labels, width: float, spacing: Spacing | None = None) -> Labe
     return _deeper(labels.ravel(), ids.ravel(), distance.ravel(), taken).reshape(labels.shape)
 
 
-def _checked(labels: Labels, width: float, spacing: Spacing | None) -> Spacing:
-    """Pixel size per axis in units of the finest one."""
+def _checked(labels: Labels, width: int | float, spacing: Spacing | None) -> Spacing:
+    """Pixel size per axis in units of the finest one, cut at `width`.
+
+    One pixel step along a coarse axis may be longer than `width`; cut, it still counts as within.
+    """
     if width < 1:
         msg = f"a width is at least 1 pixel; found {width}."
         raise InputError(msg)
     spacing = spacing or (1.0,) * labels.ndim
-    return tuple(step / min(spacing) for step in spacing)
+    return tuple(float(min(step / min(spacing), width)) for step in spacing)
 
 
-def _ball(radius: float, spacing: Spacing) -> np.ndarray:
+def _ball(radius: int | float, spacing: Spacing) -> np.ndarray:
     """Offsets ``(n, ndim)`` of all pixels within `radius`, itself included, nearest first."""
     reach = [int(radius / step) for step in spacing]
     axes = np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij")

@@ -1,9 +1,9 @@
 """Distances and offsets measured inside and around every instance at once."""
 
-import edt
-import fastremap
 from typing import no_type_check
 
+import edt
+import fastremap
 import numpy as np
 from jaxtyping import Float32
 from numba import njit
