@@ -11,7 +11,10 @@ from morula.evaluation.page import Html, node
 WIDTH, HEIGHT = 560, 280
 """Size of a chart in its own units; the page scales it."""
 
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 42
+COLOURS = 8
+"""Colours of lines; further lines repeat them, dashed."""
+
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 26, 42
 """Margins around the plotting area."""
 
 
@@ -53,8 +56,10 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> Html:
     if not drawn:
         return Html("")
     x_range = axes.x_range or _span([value for line in drawn for value in line.x], 0)
-    y_range = axes.y_range or _span([value for line in drawn for value in line.y if value is not None], 0.06)
-    frame = _Frame(x_range, y_range, axes.log_y)
+    values = [value for line in drawn for value in line.y if value is not None]
+    log_y = axes.log_y and min(values) > 0 and max(values) > min(values)
+    y_range = axes.y_range or ((min(values), max(values)) if log_y else _span(values, 0.06))
+    frame = _Frame(x_range, y_range, log_y)
     parts = [*frame.grid(axes)]
     for index, line in enumerate(drawn):
         parts += _band(frame, line, index) + _stroke(frame, line, index)
@@ -74,7 +79,7 @@ def histogram(values: Sequence[float], x_name: str, *, bins: int = 28, y_name: s
     if high <= low:
         low, high = low - 0.5, high + 0.5
     counts, edges = np.histogram(np.clip(known, low, high), bins=bins, range=(low, high))
-    frame = _Frame((float(low), float(high)), (0.0, float(counts.max()) * 1.06), False)
+    frame = _Frame((float(low), float(high)), (0.0, float(counts.max()) * 1.16), False)
     parts = [*frame.grid(Axes(x_name, y_name))]
     for count, start, end in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         parts.append(_column(frame, start, end, count))
@@ -118,8 +123,7 @@ class _Frame:
         }
         parts.append(node("line", css="axis", attributes=base))
         parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_name, "axis-name middle"))
-        turned = {"transform": f"translate(12 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)"}
-        parts.append(node("text", axes.y_name, css="axis-name middle", attributes=turned))
+        parts.append(_text(0, 11, axes.y_name, "axis-name"))
         return parts
 
     def _y_ticks(self) -> list[float]:
@@ -159,17 +163,23 @@ def _stroke(frame: _Frame, line: Line, index: int) -> list[Html]:
     parts = [
         node(
             "polyline",
-            css=f"line color-{index % 8}{' thin' if line.thin else ''}",
+            css=f"line {_style(line, index)}",
             attributes={"points": path},
         )
     ]
     if not line.dots and len(points) > 1:
         return parts
     for x, y in points:
-        label = node("title", f"{line.name}: {_tick(x)} → {y:.4g}")
+        label = node("title", f"{line.name}: {y:.4g} at {_tick(x)}")
         place = {"cx": f"{frame.x(x):.1f}", "cy": f"{frame.y(y):.1f}", "r": "3.2"}
-        parts.append(node("circle", label, css=f"dot color-{index % 8}", attributes=place))
+        parts.append(node("circle", label, css=f"dot {_style(line, index)}", attributes=place))
     return parts
+
+
+def _style(line: Line, index: int) -> str:
+    """Classes of a line: its colour, and dashes when the colours have been used up."""
+    further = (" thin" if line.thin else "") + (" dashed" if index >= COLOURS else "")
+    return f"color-{index % COLOURS}{further}"
 
 
 def _band(frame: _Frame, line: Line, index: int) -> list[Html]:
@@ -182,7 +192,7 @@ def _band(frame: _Frame, line: Line, index: int) -> list[Html]:
     ]
     outline = [(x, b) for x, _, b in edges] + [(x, a) for x, a, _ in reversed(edges)]
     points = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in outline)
-    return [node("polygon", css=f"band color-{index % 8}", attributes={"points": points})]
+    return [node("polygon", css=f"band {_style(line, index)}", attributes={"points": points})]
 
 
 def _column(frame: _Frame, start: float, end: float, count: int) -> Html:
@@ -198,14 +208,12 @@ def _median(frame: _Frame, median: float) -> list[Html]:
     x = frame.x(median)
     ends = {"x1": f"{x:.1f}", "x2": f"{x:.1f}", "y1": f"{TOP}", "y2": f"{HEIGHT - BOTTOM}"}
     left = x > WIDTH * 0.7
-    label = _text(
-        x + (-6 if left else 6), TOP + 10, f"median {_tick(median)}", f"tick{' end' if left else ''}"
-    )
+    label = _text(x + (-6 if left else 6), TOP + 10, f"median {median:.3g}", f"tick{' end' if left else ''}")
     return [node("line", css="median", attributes=ends), label]
 
 
 def _legend(lines: Sequence[Line]) -> Html:
-    items = [node("span", node("i", css=f"color-{index % 8}"), line.name) for index, line in enumerate(lines)]
+    items = [node("span", node("i", css=_style(line, index)), line.name) for index, line in enumerate(lines)]
     return node("div", *items, css="legend")
 
 

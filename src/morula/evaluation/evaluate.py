@@ -52,7 +52,8 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
     """
     pairing = pair_files(predicted, truth, select)
     other = pair_files(compare, truth, select) if compare else None
-    total = len(pairing.pairs) + (len(other.pairs) if other else 0)
+    scored = len(pairing.pairs) + (len(other.pairs) if other else 0)
+    total = scored + min(MOST_PICTURES, len(pairing.pairs))
     failed: dict[str, str] = {}
     images = _score(pairing, strict, failed, _shifted(progress, 0, total))
     if not images:
@@ -72,7 +73,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
     if other is not None:
         rivals = _score(other, strict, {}, _shifted(progress, len(pairing.pairs), total))
         metrics["comparison"] = {"with": str(compare), "tests": compare_predictions(images, rivals)}
-    metrics["overlays"] = _draw_worst(pairing, metrics["images"], out)
+    metrics["overlays"] = _draw_worst(pairing, metrics["images"], out, _shifted(progress, scored, total))
     write_metrics(metrics, out)
     return metrics
 
@@ -141,7 +142,9 @@ def _shifted(progress: Progress | None, start: int, total: int) -> Progress:
     return report
 
 
-def _draw_worst(pairing: Pairing, rows: list[dict[str, Any]], out: Path) -> dict[str, str]:
+def _draw_worst(
+    pairing: Pairing, rows: list[dict[str, Any]], out: Path, progress: Progress
+) -> dict[str, str]:
     """Pictures of the worst images, truth beside prediction: id to path below `out`."""
     from morula.evaluation.pictures import draw_comparison, write_jpeg
 
@@ -158,4 +161,5 @@ def _draw_worst(pairing: Pairing, rows: list[dict[str, Any]], out: Path) -> dict
         target = Path("overlays") / f"{sample.id}.jpg"
         write_jpeg(out / target, picture)
         drawn[sample.id] = target.as_posix()
+        progress(len(drawn), len(rows))
     return drawn

@@ -33,6 +33,9 @@ from morula.evaluation.summary import DEFINITIONS, STRATUM_SCORES
 FIRST_TILES = ("dsb", "ap_50", "ap_75", "ap_90", "f1_50", "pq")
 """Scores that come first, in this order; all others follow."""
 
+UNFOLDED = 12
+"""Pictures that are seen at once; the others open on a click."""
+
 ERRORS = {
     "split": ("Split", "true objects found in two or more pieces", "truth"),
     "merged": ("Merged", "predictions that swallow two or more true objects", "predicted"),
@@ -78,15 +81,10 @@ class EvaluateReport:
         return document("Evaluation", subtitle, [part for part in parts if part], foot())
 
     def _warnings(self) -> Html:
-        failed = self.metrics.get("failed", {})
         lists = (
-            ("error", "could not be read and were not scored", [(k, v) for k, v in failed.items()]),
-            (
-                "warning",
-                "of the truth have no prediction and were not scored",
-                self._missing("without_prediction"),
-            ),
-            ("warning", "predicted files have no truth and were not scored", self._missing("without_truth")),
+            ("error", "could not be scored", list(self.metrics.get("failed", {}).items())),
+            ("warning", "of the truth without a prediction, not scored", self._missing("without_prediction")),
+            ("warning", "predicted without a truth, not scored", self._missing("without_truth")),
         )
         return join(
             name_list(kind, f"{counted(len(rows), 'image')} {text}", rows)
@@ -126,15 +124,15 @@ class EvaluateReport:
             *(
                 node("span", node("i", css=css), text)
                 for css, text in (
-                    ("right", "matched"),
-                    ("missed", "missed (left)"),
-                    ("false", "false (right)"),
+                    ("found", "found"),
+                    ("missed", "missed"),
+                    ("false", "not in the truth"),
                 )
             ),
             css="legend",
         )
         lead = "Truth on the left, prediction on the right; the images with the lowest DSB score first."
-        return section("Pictures", legend, node("div", *figures, css="gallery pairs"), lead=lead)
+        return section("Pictures", legend, gallery(figures, "pairs"), lead=lead)
 
     def _about(self) -> Html:
         metrics = self.metrics
@@ -180,11 +178,26 @@ def counted(count: int, noun: str) -> str:
 
 def name_list(kind: str, title: str, rows: Sequence[tuple[str, str]]) -> Html:
     """A notice that lists names with remarks; long lists are folded."""
-    items = [node("li", node("span", name, css="name"), f": {text}" if text else "") for name, text in rows]
+    items = [node("li", *_named(name, text)) for name, text in rows]
     listed = node("ul", *items)
     if len(items) <= 8:
         return notice(kind, node("strong", title), listed)
     return notice(kind, node("details", node("summary", node("strong", title)), listed))
+
+
+def _named(name: str, text: str) -> list[Html | str]:
+    head: list[Html | str] = [node("span", name, css="name")] if name else []
+    return [*head, ": " if name and text else "", text]
+
+
+def gallery(figures: Sequence[Html], css: str = "") -> Html:
+    """Pictures in a grid; those beyond the first `UNFOLDED` are folded away."""
+    first = node("div", *figures[:UNFOLDED], css=f"gallery {css}".strip())
+    if len(figures) <= UNFOLDED:
+        return first
+    rest = node("div", *figures[UNFOLDED:], css=f"gallery {css}".strip())
+    more = node("summary", f"{len(figures) - UNFOLDED} more", css="more")
+    return join((first, node("details", more, rest)))
 
 
 def score_section(metrics: dict[str, Any], title: str = "Scores") -> Html:

@@ -25,12 +25,12 @@ from morula.evaluation.page import (
     tiles,
 )
 from morula.evaluation.pictures import embed
-from morula.evaluation.report_evaluate import counted, foot, name_list, read_json
+from morula.evaluation.report_evaluate import counted, foot, gallery, name_list, read_json
 
 MOST_PICTURES = 50
 """The least certain images that are shown in full; the others stand in the table."""
 
-PICTURE_PX = 640
+PICTURE_PX = 800
 """Longest side of an embedded overlay."""
 
 UNSURE = 0.7
@@ -142,7 +142,7 @@ class PredictReport:
             lead = (
                 f"The {len(shown)} least certain of {number(len(rows))} images; the others lie in the folder."
             )
-        return section("Pictures", node("div", *figures, css="gallery"), lead=lead)
+        return section("Pictures", gallery(figures), lead=lead)
 
     def _table(self, review: Mapping[str, list[str]]) -> Html:
         columns = [
@@ -170,7 +170,7 @@ class PredictReport:
 
     def _distributions(self) -> Html:
         charts = [
-            node("div", node("h3", title), histogram(self.measurements[name], title))
+            node("div", histogram(self.measurements[name], title))
             for name, title in drawn_columns(self.measurements)
         ]
         if not charts:
@@ -222,18 +222,19 @@ def read_columns(path: Path) -> dict[str, list[float]]:
     return columns
 
 
-def drawn_columns(columns: Iterable[str]) -> list[tuple[str, str]]:
-    """Which columns get a chart, with their titles; a size in micrometres stands for that in pixels."""
-    present = list(columns)
+def drawn_columns(columns: Mapping[str, Sequence[float]]) -> list[tuple[str, str]]:
+    """Which columns get a chart, with titles; a size in micrometres is drawn when all objects have it."""
     chosen: list[tuple[str, str]] = []
+    most = max((len(values) for values in columns.values()), default=0)
     seen: set[str] = set()
     for name, title in MEASURED:
         family = next((size for size in SIZES if name.startswith(size)), name)
-        if name in present and family not in seen:
+        whole = name in columns and (len(columns[name]) == most or not _is_micrometres(name))
+        if whole and family not in seen:
             seen.add(family)
             chosen.append((name, title))
-    intensities = [name for name in present if _is_intensity(name)][:MOST_INTENSITIES]
-    return chosen + [(name, name.replace("_", " ")) for name in intensities]
+    intensities = [name for name in columns if _is_intensity(name)][:MOST_INTENSITIES]
+    return chosen + [(name, f"intensity, {name.removeprefix('mean_')}") for name in intensities]
 
 
 def needs_review(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -319,6 +320,10 @@ def _duration(seconds: float) -> str:
 
 def _command(command: Any) -> str:
     return " ".join(map(str, command)) if isinstance(command, list) else str(command)
+
+
+def _is_micrometres(name: str) -> bool:
+    return name.rstrip("23").endswith("_um")
 
 
 def _is_intensity(name: str) -> bool:

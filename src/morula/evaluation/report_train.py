@@ -14,7 +14,6 @@ from morula.evaluation.page import (
     Html,
     document,
     facts,
-    join,
     node,
     number,
     section,
@@ -24,6 +23,7 @@ from morula.evaluation.page import (
     tiles,
 )
 from morula.evaluation.report_evaluate import (
+    counted,
     curve_section,
     foot,
     image_section,
@@ -98,9 +98,16 @@ class TrainReport:
         """The plan's values by dotted key."""
         return dict(_flat(tomllib.loads(self.plan)))
 
+    @property
+    def _steps(self) -> tuple[float, float]:
+        """First and last step of all folds."""
+        return 0.0, float(
+            max((line["step"] for lines in self.journals.values() for line in lines), default=1)
+        )
+
     def page(self) -> str:
         """The whole page."""
-        parts = [self._warnings(), self._overview()]
+        parts = [self._found_by_doctor("error"), self._overview()]
         if self.metrics:
             parts += [score_section(self.metrics, "Validation scores"), curve_section(self.metrics["curve"])]
         parts += [self._curves(), strata_section(self.metrics) if self.metrics else Html(""), self._tuning()]
@@ -111,28 +118,17 @@ class TrainReport:
         subtitle += f" · {self.decisions.get('network.kind', '')}"
         return document("Training", subtitle, [part for part in parts if part], foot())
 
-    def _warnings(self) -> Html:
-        rows = {
-            severity: [
-                (
-                    Path(str(item.get("path") or item.get("sample") or "data set")).name,
-                    str(item.get("message", "")),
-                )
-                for item in self.problems
-                if item.get("severity") == severity
-            ]
-            for severity in ("error", "warning")
-        }
-        titles = {"error": "left out of training", "warning": "worth a look"}
-        return join(
-            name_list(severity, f"{len(found)} found by the doctor, {titles[severity]}", found)
-            for severity, found in rows.items()
-            if found
-        )
+    def _found_by_doctor(self, severity: str) -> Html:
+        messages = [
+            str(item.get("message", "")) for item in self.problems if item.get("severity") == severity
+        ]
+        what = "left out of training" if severity == "error" else "worth a look"
+        title = f"{counted(len(messages), 'finding')} of the doctor, {what}"
+        return name_list(severity, title, [("", message) for message in messages]) if messages else Html("")
 
     def _overview(self) -> Html:
         facts_, decisions = self.fingerprint, self.decisions
-        steps = max((line["step"] for lines in self.journals.values() for line in lines), default=0)
+        steps = int(self._steps[1]) if self.journals else 0
         planned = decisions.get("training.steps")
         cards = []
         if self.metrics:
@@ -161,10 +157,19 @@ class TrainReport:
 
     def _curves(self) -> Html:
         charts = [
-            ("Loss", line_chart(self._lines("loss"), Axes("step", "loss"))),
-            ("Loss terms", line_chart(self._term_lines(), Axes("step", "loss term"))),
-            ("Validation", line_chart(self._validation_lines(), Axes("step", "score", y_range=(0.0, 1.0)))),
-            ("Learning rate", line_chart(self._lines("learning_rate")[:1], Axes("step", "learning rate"))),
+            ("Loss", line_chart(self._lines("loss"), Axes("step", "loss", self._steps, log_y=True))),
+            (
+                "Loss terms",
+                line_chart(self._term_lines(), Axes("step", "loss term", self._steps, log_y=True)),
+            ),
+            (
+                "Validation",
+                line_chart(self._validation_lines(), Axes("step", "score", self._steps, (0.0, 1.0))),
+            ),
+            (
+                "Learning rate",
+                line_chart(self._lines("learning_rate")[:1], Axes("step", "rate", self._steps)),
+            ),
         ]
         drawn = [node("div", node("h3", title), chart) for title, chart in charts if chart]
         return section("Training curves", node("div", *drawn, css="charts")) if drawn else Html("")
@@ -235,7 +240,9 @@ class TrainReport:
             Column("why", numeric=False),
         ]
         whole = node("details", node("summary", "The whole plan.toml"), node("pre", self.plan))
-        return section("Plan", table(columns, rows), whole, lead="Every decision with its reason.")
+        return section(
+            "Plan", table(columns, rows, css="whole"), whole, lead="Every decision with its reason."
+        )
 
     def _ceilings(self) -> Html:
         keys = ("dsb_score", "ap50", "ap75", "ap90", "ms_per_megapixel")
@@ -259,7 +266,8 @@ class TrainReport:
         side = node("div", facts(_data_facts(found)))
         modalities = found.get("modalities", [])
         kinds = [node("h3", "Modalities"), _modality_table(modalities)] if len(modalities) > 1 else []
-        return section("Data", node("div", side, node("div", chart), css="charts"), *kinds)
+        body = node("div", side, node("div", chart), css="charts")
+        return section("Data", body, *kinds, self._found_by_doctor("warning"))
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -310,6 +318,8 @@ def _value(decisions: Mapping[str, Any], key: str) -> Any:
 
 
 def _brief(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key} = {_brief(item)}" for key, item in value.items())
     if isinstance(value, list):
         return (
             " × ".join(map(str, value))
