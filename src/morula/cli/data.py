@@ -90,7 +90,8 @@ def _brief(table: dict[str, Any], key: str) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return " x ".join(_plain(item) for item in value)
+        sizes = all(isinstance(item, int) for item in value)
+        return (" x " if sizes else ", ").join(_plain(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

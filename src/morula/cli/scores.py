@@ -28,9 +28,10 @@ def show_scores(metrics: dict[str, Any]) -> None:
                 for row in strata
             ],
         )
+    n_images = metrics["n_images"]
     errors = ", ".join(f"{count} {kind}" for kind, count in metrics["errors"].items())
     say(
-        f"{metrics['n_images']} images, {metrics['n_truth']} true objects, "
+        f"{n_images} {'image' if n_images == 1 else 'images'}, {metrics['n_truth']} true objects, "
         f"{metrics['n_predicted']} predicted: {errors}."
     )
 
@@ -40,13 +41,14 @@ def show_comparison(comparison: dict[str, Any]) -> None:
     from morula.evaluation.summary import DEFINITIONS
 
     say(f"Compared with {comparison['with']}, image by image:")
-    tests = comparison["tests"]
-    columns = list(next(iter(tests.values())))
-    rows = [(DEFINITIONS[name].label, *test.values()) for name, test in tests.items()]
-    show_table(("score", *(column.replace("_", " ") for column in columns)), rows)
+    rows = [
+        (DEFINITIONS[name].label, test["difference"], _interval(test), test["p_value"], int(test["n_images"]))
+        for name, test in comparison["tests"].items()
+    ]
+    show_table(("score", "difference", "95 % interval", "p", "images"), rows)
 
 
 def _interval(score: dict[str, Any]) -> str:
-    if score["low"] is None:
-        return "-"
+    if score["low"] is None or score["low"] == score["high"]:
+        return "-"  # one image, or nothing to vary
     return f"{score['low']:.3f} to {score['high']:.3f}"

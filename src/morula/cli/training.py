@@ -17,6 +17,7 @@ from morula.cli.options import (
 )
 from morula.cli.scores import show_scores
 from morula.cli.terminal import Progress, fail, say, shorten, show_table
+from morula.errors import InputError
 
 if TYPE_CHECKING:
     from morula.training.train import TrainSummary
@@ -51,7 +52,9 @@ def train(
     from morula.training.train import train as run_training
 
     request = None
-    if out is not None:
+    if out is None:
+        _refuse_options(recipe != "auto", changes, select, fold is not None, folds, budget, start_from)
+    else:
         request = request_of(
             data,
             recipe=recipe,
@@ -80,6 +83,17 @@ def tune(
         summary = tune_model(model, data, out, select=parse_selection(select), progress=progress)
     show_table(("", "before", "after"), summary.rows)
     say(f"Model with the tuned decoder: {out}")
+
+
+def _refuse_options(*given: object) -> None:
+    """A run goes on as it was asked for; options would be passed over in silence.
+
+    Raises:
+        InputError: Any option was given.
+    """
+    if any(given):
+        msg = "a run goes on as it was asked for, without options. For a new run say where: -o RUN"
+        raise InputError(msg)
 
 
 def _name_or_path(model: str | None) -> str | None:

@@ -271,7 +271,10 @@ def _columns(images: Sequence[ScoredImage], by: Sequence[str]) -> list[str]:
     if by:
         return list(by)
     return [
-        name for name, values in known.items() if 2 <= len(values) <= MOST_STRATA and not _numeric(values)
+        name
+        for name, values in known.items()
+        # A column that is different in every image names it; it is no stratum.
+        if 2 <= len(values) <= min(MOST_STRATA, len(images) - 1) and not _numeric(values)
     ]
 
 
