@@ -6,6 +6,7 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import tifffile
+
 from synthetic import picture_of, touching_balls
 
 N_IMAGES = 4
@@ -141,7 +142,9 @@ SPOILERS: dict[str, Callable[[Path], None]] = {
     "duplicated image": _duplicate,
     "leakage between folds": _leak,
     "mixed dimensions": lambda root: _stack(root),
-    "mixed channels": lambda root: write_png(_image(root), np.stack([_read(root)] * 2 + [_read(root) // 2], -1)),
+    "mixed channels": lambda root: write_png(
+        _image(root), np.stack([_read(root)] * 2 + [_read(root) // 2], -1)
+    ),
     "mixed number types": lambda root: write_png(_image(root), _read(root).astype(np.uint16) * 200),
     "mixed pixel sizes": lambda root: _sized(root),
 }

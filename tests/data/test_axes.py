@@ -30,7 +30,9 @@ def test_any_order_of_axes_gives_the_same_image(letters: str, told: bool) -> Non
 
 @pytest.mark.parametrize("shape", [(3, 8, 9), (8, 9, 3), (2, 3, 8, 9), (5, 8, 9)])
 def test_more_than_two_unknown_axes_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"a\.tif: the file does not say .* --axes or 'axes' in dataset\.toml"):
+    with pytest.raises(
+        InputError, match=r"a\.tif: the file does not say .* --axes or 'axes' in dataset\.toml"
+    ):
         arranged(Raw(np.zeros(shape, np.uint8), "?" * len(shape)))
 
 
@@ -102,7 +104,7 @@ def test_spacing_comes_from_the_option_then_the_file() -> None:
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.0,), (-1.0, 1.0, 1.0), (float("nan"),)])
 def test_impossible_spacing_is_refused(spacing: tuple[float, ...]) -> None:
-    with pytest.raises(InputError, match="expected|Give one positive number"):
+    with pytest.raises(InputError, match=r"expected|Give one positive number"):
         arranged(Raw(np.zeros((3, 8, 9), np.uint8), "ZYX"), None, spacing)
 
 
@@ -120,7 +122,7 @@ def test_labels_of_three_unknown_axes_are_a_stack() -> None:
 
 def test_labels_with_channels_are_refused_and_opaque_alpha_is_not() -> None:
     for raw in (Raw(np.zeros((8, 9, 3), np.uint8), "YXS"), Raw(np.zeros((2, 8, 9), np.uint8), "CYX")):
-        with pytest.raises(InputError, match="labels with . channels; expected one integer id"):
+        with pytest.raises(InputError, match=r"labels with \d channels; expected one integer id"):
             arrange_labels(raw, "a", None)
     assert arrange_labels(Raw(np.zeros((8, 9, 2), np.uint8), "YXS"), "a", None).shape == (8, 9)
 

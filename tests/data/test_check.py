@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from broken import N_IMAGES, SPOILERS, cut, make_dataset, write_png
 
+from broken import N_IMAGES, SPOILERS, cut, make_dataset, write_png
 from morula.data.check import check
 from morula.data.problems import KINDS
 from morula.errors import InputError

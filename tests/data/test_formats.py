@@ -158,7 +158,7 @@ def test_reads_numpy_with_axes(tmp_path: Path) -> None:
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([{"masks": GREY}], object))
-    with pytest.raises(InputError, match="a.npy"):
+    with pytest.raises(InputError, match=r"a\.npy"):
         read_image(tmp_path / "a.npy")
 
 
@@ -183,7 +183,9 @@ def write_ome_zarr(path: Path, pixels: np.ndarray, version: int, axes: str = "cz
     group = zarr.open_group(path, mode="w", zarr_format=version)
     group.attrs.update(image if version == 2 else {"ome": {"version": "0.5", **image}})
     for level, array in enumerate((pixels, pixels[..., ::2, ::2])):
-        group.create_array(str(level), data=np.ascontiguousarray(array), chunks=(1,) * (array.ndim - 2) + (8, 8))
+        group.create_array(
+            str(level), data=np.ascontiguousarray(array), chunks=(1,) * (array.ndim - 2) + (8, 8)
+        )
 
 
 @pytest.mark.parametrize("version", [2, 3])
@@ -244,7 +246,9 @@ def test_missing_files_folders_and_unknown_suffixes_are_named(tmp_path: Path) ->
 
 @given(
     arrays(
-        np.int32, array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=9), elements=st.integers(0, 2**31 - 1)
+        np.int32,
+        array_shapes(min_dims=2, max_dims=3, min_side=2, max_side=9),
+        elements=st.integers(0, 2**31 - 1),
     )
 )
 def test_labels_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, labels: np.ndarray) -> None:
@@ -275,7 +279,7 @@ def test_whole_floats_gaps_and_the_ignore_label_are_fine(tmp_path: Path) -> None
     tifffile.imwrite(tmp_path / "a.tif", ids, metadata=None)
     assert read_labels(tmp_path / "a.tif", ignore_label=-1).tolist() == [[0, 7], [-1, 300]]
     assert read_labels(tmp_path / "a.tif", ignore_label=-1).dtype == np.int32
-    with pytest.raises(InputError, match="'ignore_label' in dataset.toml"):
+    with pytest.raises(InputError, match=r"'ignore_label' in dataset\.toml"):
         read_labels(tmp_path / "a.tif")
     with pytest.raises(InputError, match="down to -1"):
         read_labels(tmp_path / "a.tif", ignore_label=7)

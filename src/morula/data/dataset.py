@@ -1,6 +1,6 @@
 """A data set on disk, and the images of a prediction."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -165,10 +165,13 @@ def find_images(paths: Sequence[Path]) -> list[tuple[str, Path]]:
             f"no images in {', '.join(map(str, paths))}. Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}."
         )
         raise InputError(msg)
-    counts = Counter(stem for stem, _, _ in found)
-    named = [(stem if counts[stem] == 1 else f"{root}/{stem}", path) for stem, root, path in found]
+    once = {path.resolve(): (stem, root, path) for stem, root, path in reversed(found)}.values()
+    roots: dict[str, set[str]] = defaultdict(set)
+    for stem, root, _ in once:
+        roots[stem].add(root)
+    named = sorted((f"{root}/{stem}" if len(roots[stem]) > 1 else stem, path) for stem, root, path in once)
     refuse_twins(named)
-    return sorted(named)
+    return named
 
 
 def refuse_twins(named: Iterable[tuple[str, Path]]) -> None:
@@ -179,7 +182,7 @@ def refuse_twins(named: Iterable[tuple[str, Path]]) -> None:
     """
     seen: dict[str, Path] = {}
     for stem, path in named:
-        if stem in seen and seen[stem].resolve() != path.resolve():
+        if stem in seen:
             msg = f"{seen[stem]} and {path} have the same name {stem!r}. Rename or remove one of them."
             raise InputError(msg)
         seen[stem] = path

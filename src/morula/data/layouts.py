@@ -27,6 +27,9 @@ _LABEL_ENDINGS = ("", "_label", "_labels", "_mask", "_masks", "_cp_masks")
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
+_OPENERS = (*IMAGE_FOLDERS, "imagesTr")
+"""Folders by which a data set is known."""
+
 _KNOWN = """
   images/a.png, labels/a.tif               also imgs and masks; also labels/a_label.tif (NeurIPS CellSeg)
   images/a_0000.nii.gz, labels/a.nii.gz    one file per channel
@@ -130,7 +133,9 @@ def _find(root: Path, description: Description, table: list[dict[str, str]]) -> 
         found = layout()
         if found is not None and found.samples:
             return found
-    msg = f"{root} holds no images in a known layout. Known layouts:{_KNOWN}"
+    inner = [path for path in sorted(root.glob("*/*")) if path.is_dir() and path.name in _OPENERS]
+    hint = f" Did you mean {inner[0].parent}?" if inner else ""
+    msg = f"{root} holds no images in a known layout.{hint} Known layouts:{_KNOWN}"
     raise InputError(msg)
 
 
@@ -259,8 +264,8 @@ def _mask_per_object(root: Path) -> _Found | None:
 
 
 def _labels_beside(root: Path) -> _Found | None:
-    """Labels in the folder of their images, told by the ending of their names."""
-    files = _ids(images_below(root), root)
+    """Labels in the folder of their images, told by the ending of their names; subfolders do not count."""
+    files = _ids([path for path in images_below(root) if path.parent == root], root)
     labels = {
         name: path
         for name, path in files.items()

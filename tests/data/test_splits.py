@@ -1,0 +1,94 @@
+"""Folds without leakage."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from morula.data.sample import Sample
+from morula.data.splits import given_folds, holdout, load, make_folds, save
+from morula.errors import InputError
+
+
+def sample(index: int, group: str = "", modality: str = "", fold: int | None = None) -> Sample:
+    return Sample(f"{index:03d}", (Path("a"),), (), group, fold, {"modality": modality} if modality else {})
+
+
+GROUPS = st.lists(st.tuples(st.integers(1, 6), st.sampled_from("ab")), min_size=8, max_size=30)
+"""Size and modality of groups."""
+
+
+def grouped(groups: list[tuple[int, str]]) -> list[Sample]:
+    members = [(name, modality) for name, (size, modality) in enumerate(groups) for _ in range(size)]
+    return [sample(index, f"g{name}", modality) for index, (name, modality) in enumerate(members)]
+
+
+@given(GROUPS, st.integers(2, 5), st.integers(0, 9))
+def test_folds_share_all_samples_and_no_group(groups: list[tuple[int, str]], n: int, seed: int) -> None:
+    samples = grouped(groups)
+    folds = make_folds(samples, n, seed)
+    assert sorted(name for fold in folds for name in fold) == [each.id for each in samples]
+    assert all(folds)
+    group_of = {each.id: each.group for each in samples}
+    homes = [{group_of[name] for name in fold} for fold in folds]
+    assert sum(len(home) for home in homes) == len(set(group_of.values()))
+    assert make_folds(samples[::-1], n, seed) == folds
+
+
+@given(GROUPS, st.floats(0.1, 0.6), st.integers(0, 9))
+def test_a_holdout_is_whole_groups(groups: list[tuple[int, str]], share: float, seed: int) -> None:
+    samples = grouped(groups)
+    held = set(holdout(samples, share, seed))
+    assert 0 < len(held) < len(samples)
+    for group in {each.group for each in samples}:
+        assert len({each.id in held for each in samples if each.group == group}) == 1
+
+
+def test_folds_have_a_like_mix_of_modalities() -> None:
+    samples = [sample(index, "", "rare" if index < 20 else "common") for index in range(100)]
+    folds = make_folds(samples, 5, 0)
+    assert [Counter(int(name) < 20 for name in fold) for fold in folds] == [Counter({False: 16, True: 4})] * 5
+    held = holdout(samples, 0.1, 0)
+    assert Counter(int(name) < 20 for name in held) == Counter({False: 8, True: 2})
+
+
+def test_the_seed_decides() -> None:
+    samples = [sample(index) for index in range(40)]
+    assert make_folds(samples, 4, 0) == make_folds(samples, 4, 0)
+    assert make_folds(samples, 4, 0) != make_folds(samples, 4, 1)
+    assert holdout(samples, 0.2, 0) != holdout(samples, 0.2, 1)
+
+
+def test_too_few_groups_are_refused() -> None:
+    samples = [sample(index, "same") for index in range(9)]
+    with pytest.raises(InputError, match=r"1 groups of images .* 2 folds"):
+        make_folds(samples, 2, 0)
+    with pytest.raises(InputError, match="cannot hold out"):
+        holdout(samples, 0.2, 0)
+    with pytest.raises(InputError, match="0 < share < 1"):
+        holdout([sample(0), sample(1)], 1.0, 0)
+    with pytest.raises(InputError, match="2 folds or more"):
+        make_folds([sample(0), sample(1)], 1, 0)
+
+
+def test_given_folds_are_kept() -> None:
+    samples = [sample(index, fold=fold) for index, fold in enumerate([0, 2, None, 0])]
+    assert given_folds(samples) == (("000", "003"), ("001",))
+    assert given_folds(samples[2:]) is None
+
+
+def test_saved_folds_come_back(tmp_path: Path) -> None:
+    folds = (("a", "b/ü"), ("c",))
+    save(tmp_path / "run" / "splits.json", folds)
+    assert load(tmp_path / "run" / "splits.json") == folds
+
+
+def test_bad_folds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        load(tmp_path / "splits.json")
+    for text in ("{", "[]", '{"folds": []}', '{"validation": 3}'):
+        (tmp_path / "splits.json").write_text(text)
+        with pytest.raises(InputError, match="holds no folds"):
+            load(tmp_path / "splits.json")
