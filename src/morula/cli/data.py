@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from morula.cli.failures import exit_with_left_out
 from morula.cli.options import Changes, DataFolder, Recipe, RunFolder, Selection, request_of
 from morula.cli.terminal import Progress, say, show_table
 
@@ -45,6 +46,7 @@ def plan(
         plan_run(run, progress)
     _show_plan(run)
     say(f"Plan: {run.plan_path}. Change it there if you like, then go on: morula train {out}")
+    exit_with_left_out(run.problems())
 
 
 def prepare(
@@ -62,6 +64,7 @@ def prepare(
         plan_run(run, progress)
         prepared = run.prepare(progress)
     say(f"{len(prepared)} images prepared in {out / 'prepared'}. Go on: morula train {out}")
+    exit_with_left_out(run.problems())
 
 
 def _show_plan(run: "Run") -> None:

@@ -1,11 +1,11 @@
 """Verbs that use a model: demo, predict, evaluate."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from morula.cli.failures import exit_with_failures
 from morula.cli.options import (
     Axes,
     Channels,
@@ -137,12 +137,3 @@ def evaluate(
         if names:
             fail(f"{len(names)} without {what}, not scored: {shorten(names)}", style="yellow")
     exit_with_failures(metrics["failed"])
-
-
-def exit_with_failures(failed: Mapping[str, str], *, nothing_done: bool = False) -> None:
-    """Name the files that failed; end with 1 if there are any, with 2 if nothing else was there to do."""
-    for name, message in failed.items():
-        # The message names the file as a rule; when it does not, we do.
-        fail(f"failed: {message}" if name in message else f"failed: {name}: {message}")
-    if failed:
-        raise typer.Exit(2 if nothing_done else 1)

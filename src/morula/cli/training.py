@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from morula.cli.failures import exit_with_left_out
 from morula.cli.options import (
     Changes,
     DataFolder,
@@ -16,7 +17,7 @@ from morula.cli.options import (
     request_of,
 )
 from morula.cli.scores import show_scores
-from morula.cli.terminal import Progress, fail, say, shorten, show_table
+from morula.cli.terminal import Progress, say, show_table
 from morula.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,12 +76,15 @@ def tune(
     data: DataFolder,
     out: OutFolder,
     select: Selection = None,
+    device: Device = "cpu",
 ) -> None:
     """Adapt only the decoder of a model to labelled images; the network stays as it is."""
     from morula.training.tune import tune_model
 
     with Progress() as progress:
-        summary = tune_model(model, data, out, select=parse_selection(select), progress=progress)
+        summary = tune_model(
+            model, data, out, select=parse_selection(select), device=device, progress=progress
+        )
     show_table(("", "before", "after"), summary.rows)
     say(f"Model with the tuned decoder: {out}")
 
@@ -102,12 +106,9 @@ def _name_or_path(model: str | None) -> str | None:
 
 
 def _show_summary(summary: "TrainSummary") -> None:
-    left_out = {str(problem.path) for problem in summary.problems if problem.severity == "error"}
     if summary.metrics is not None:
         say("On images held out from training:")
         show_scores(summary.metrics)
     say(f"Report: {summary.run / 'report.html'}")
     say(f"Use it: morula predict IMAGES -o OUT --model {summary.run}")
-    if left_out:
-        fail(f"{len(left_out)} files with errors were left out: {shorten(sorted(left_out))}")
-        raise typer.Exit(1)
+    exit_with_left_out(summary.problems)

@@ -33,7 +33,8 @@ from morula.planning.ceiling import measure_ceilings
 from morula.planning.fine_tune import plan_from
 from morula.planning.fingerprint import Fingerprint, fingerprint
 from morula.planning.plan import Plan
-from morula.planning.planner import make_plan, parse_overrides
+from morula.planning.planner import make_plan, parse_overrides, read_recipe
+from morula.planning.rules import working_zoom
 from morula.prediction.shipped import find_folder, read_plan
 from morula.preprocessing.prepare import Prepared, prepare
 from morula.spec import Spec, dump_toml, read_toml, validate
@@ -179,10 +180,10 @@ def start_run(folder: Path, request: Request) -> Run:
     """The run of `folder`, made for `request`, or found as it was left.
 
     Raises:
-        InputError: The folder holds a run that was asked for differently.
+        InputError: The folder holds a run that was asked for differently, or the request cannot be met.
     """
     run = Run(folder)
-    if run.request_path.exists():
+    if run.request_path.exists() and run.plan_path.exists():
         if run.request() != request:
             msg = (
                 f"{folder} holds a run that was asked for differently (see its request.toml). "
@@ -190,6 +191,12 @@ def start_run(folder: Path, request: Request) -> Run:
             )
             raise InputError(msg)
         return run
+    # A request that came to no plan (a misspelt key) may be mended; what is wrong is told before writing.
+    open_selected(Path(request.data), request.select)
+    read_recipe(request.recipe)
+    parse_overrides(request.overrides)
+    if request.start_from is not None:
+        find_folder(request.start_from)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -213,7 +220,7 @@ def plan_run(run: Run, progress: Progress = silent) -> Plan:
     facts = fingerprint(dataset, sound, progress("fingerprint"))
     plan, reasons = _decide(request, facts)
     if request.recipe == "auto" and request.start_from is None:
-        zoom = None if plan.scaling.kind == "spacing" else (plan.scaling.factor,) * plan.ndim
+        zoom = working_zoom(facts, plan.scaling.model_dump())
         rows = measure_ceilings(
             dataset, sound, plan.working_spacing, zoom=zoom, progress=progress("ceilings")
         )

@@ -1,0 +1,30 @@
+"""Files that failed while others went well: they are named, and the exit code says so."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import typer
+
+from morula.cli.terminal import fail
+
+if TYPE_CHECKING:
+    from morula.data.problems import Problem
+
+
+def exit_with_failures(failed: Mapping[str, str], *, nothing_done: bool = False) -> None:
+    """Name the files that failed; end with 1 if there are any, with 2 if nothing else was there to do."""
+    for name, message in failed.items():
+        # The message names the file as a rule; when it does not, we do.
+        fail(f"failed: {message}" if name in message else f"failed: {name}: {message}")
+    if failed:
+        raise typer.Exit(2 if nothing_done else 1)
+
+
+def exit_with_left_out(problems: Sequence["Problem"]) -> None:
+    """Name the samples that were left out because of errors; end with 1 if there are any."""
+    errors = [problem for problem in problems if problem.severity == "error"]
+    for problem in errors:
+        place = "" if str(problem.path) in problem.message else f"{problem.path}: "
+        fail(f"left out: {place}{problem.message}")
+    if errors:
+        raise typer.Exit(1)
