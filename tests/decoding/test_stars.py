@@ -103,11 +103,14 @@ def test_mirroring_commutes():
 
 
 def test_shapes_at_the_edge_are_cut_and_bad_distances_are_points():
-    stars = [((0, 0), 0.9, 10), ((30, 30), 0.8, -5)]
+    stars = [((0, 0), 0.9, 10), ((30, 30), 0.8, -5), ((35, 12), 0.7, np.nan)]
     probability, distances = scene((40, 40), stars, 32)
     labels = paint_stars(probability, distances, rays_2d(), (1.0, 1.0))
     assert labels[0, 9] == 1
     assert np.argwhere(labels == 2).tolist() == [[30, 30]]
+    assert np.argwhere(labels == 3).tolist() == [[35, 12]]
+    endless = paint_stars(probability, np.full_like(distances, np.inf), rays_2d(), (1.0, 1.0))
+    assert (endless == 1).all()
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -105,7 +105,9 @@ def suppress(
     size = np.ones(3)
     size[missing:] = spacing
     edge = distances[(slice(None), *peaks.T)].T.astype(np.float64)
-    edge = np.maximum(np.ascontiguousarray(edge), _SHORTEST * min(spacing))
+    # A network may say anything: what is no number is a point, and nothing reaches beyond the image.
+    longest = float(np.linalg.norm(np.multiply(shape, spacing)))
+    edge = np.nan_to_num(np.ascontiguousarray(edge), posinf=longest).clip(_SHORTEST * min(spacing), longest)
     rays = np.zeros((len(directions), 3))
     rays[:, missing:] = directions
     facets, inverses, table = _facets(tuple(map(tuple, directions.tolist())))
@@ -203,13 +205,26 @@ def _facet_of(table, z, y, x):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _fill(inside, low, centre, edge, star, spacing):
-    """Marks in `inside` the pixels of one shape; its first pixel is `low`. Returns how many they are.
+def _planes(edge, facets, inverses):
+    """The plane through the corners of each facet, as the vector that gives 1 on it, and two radii.
 
-    An offset that is the sum of a facet's rays, a times ray 1 and so on, lies in the shape
-    when a / distance 1 + ... is at most 1.
+    An offset is inside when its facet's plane gives at most 1. Everything below the smaller radius (the
+    nearest plane) is inside, everything above the larger one (the farthest corner) is outside.
     """
-    _, facets, inverses, table = star
+    planes = np.zeros((len(facets), 3))
+    steepest = 0.0
+    for facet in range(len(facets)):
+        for ray in range(3):
+            planes[facet] += inverses[facet, ray] / edge[facets[facet, ray]]
+        steepest = max(steepest, (planes[facet] ** 2).sum())
+    return planes, 1 / steepest, edge.max() ** 2 * (1 + 1e-9)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _fill(inside, low, centre, edge, star, spacing):
+    """Marks in `inside` the pixels of one shape; its first pixel is `low`. Returns how many they are."""
+    planes, surely, at_most = _planes(edge, star[1], star[2])
     count = 0
     for k in range(inside.shape[0]):
         z = (low[0] + k - centre[0]) * spacing[0]
@@ -217,13 +232,13 @@ def _fill(inside, low, centre, edge, star, spacing):
             y = (low[1] + j - centre[1]) * spacing[1]
             for i in range(inside.shape[2]):
                 x = (low[2] + i - centre[2]) * spacing[2]
-                facet = _facet_of(table, z, y, x)
-                total = 0.0
-                for ray in range(3):
-                    row = inverses[facet, ray]
-                    total += (row[0] * z + row[1] * y + row[2] * x) / edge[facets[facet, ray]]
-                inside[k, j, i] = total <= 1
-                count += total <= 1
+                squared = z * z + y * y + x * x
+                within = squared <= surely
+                if not within and squared <= at_most:
+                    plane = planes[_facet_of(star[3], z, y, x)]
+                    within = plane[0] * z + plane[1] * y + plane[2] * x <= 1
+                inside[k, j, i] = within
+                count += within
     return count
 
 
@@ -249,13 +264,25 @@ def _box(shape, centre, edge, rays, spacing):
 def _share(window, inside, shared):
     """Counts a shape's pixels per label below it into `shared`; returns those labels."""
     touched = [0]
-    for index in np.ndindex(window.shape):
-        if inside[index]:
-            label = window[index]
-            if label > 0 and shared[label] == 0:
-                touched.append(label)
-            shared[label] += 1
+    for k in range(window.shape[0]):
+        for j in range(window.shape[1]):
+            for i in range(window.shape[2]):
+                if inside[k, j, i]:
+                    label = window[k, j, i]
+                    if label > 0 and shared[label] == 0:
+                        touched.append(label)
+                    shared[label] += 1
     return touched
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _stamp(window, inside, label):
+    for k in range(window.shape[0]):
+        for j in range(window.shape[1]):
+            for i in range(window.shape[2]):
+                if inside[k, j, i] and window[k, j, i] == 0:
+                    window[k, j, i] = label
 
 
 @njit(cache=True, nogil=True)
@@ -291,7 +318,5 @@ def _paint(labels, centres, edges, star, spacing, max_overlap):
             continue
         kept.append(row)
         sizes[len(kept)] = size
-        for index in np.ndindex(window.shape):
-            if inside[index] and window[index] == 0:
-                window[index] = len(kept)
+        _stamp(window, inside, len(kept))
     return np.array(kept, dtype=np.int64)

@@ -38,75 +38,82 @@ def watershed(elevation: Scalar, markers: Labels, mask: Mask, levels: int = 4096
     if not 2 <= levels <= 65536:
         msg = f"levels {levels}; expected 2 to 65536"
         raise ValueError(msg)
+    if mask.size == 0:
+        return np.zeros(mask.shape, np.int32)
     volume = as_volume(mask)
     level = _quantise(as_volume(elevation), volume, levels)
     labels = _blocked_markers(as_volume(markers), volume)
-    _flood(level, labels, levels)
-    return labels.reshape(mask.shape)
+    _flood(level.reshape(-1), labels.reshape(-1), labels.shape, levels)
+    inside = labels[_rim(len(volume)) :, 1:-1, 1:-1][: len(volume)]
+    return np.maximum(inside, 0).reshape(mask.shape)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _rim(depth):
+    """Planes of padding on both sides along z: none in 2D. Along y and x it is always one pixel."""
+    return 1 if depth > 1 else 0
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
 def _quantise(elevation, mask, levels):
-    """Elevation in `mask` as uint16, 0 to levels - 1; elsewhere 0."""
+    """Elevation in `mask` as uint16, 0 to levels - 1; elsewhere, and on a rim, 0."""
     source, inside = elevation.ravel(), mask.ravel()
     low, high = np.float32(np.inf), np.float32(-np.inf)
     for i in range(source.size):
         if inside[i] and np.isfinite(source[i]):
             low = min(low, source[i])
             high = max(high, source[i])
-    level = np.zeros(elevation.shape, np.uint16)
-    target = level.ravel()
+    rim = _rim(elevation.shape[0])
+    depth, height, width = elevation.shape
+    level = np.zeros((depth + 2 * rim, height + 2, width + 2), np.uint16)
     scale = (levels - 1) / (np.float64(high) - np.float64(low)) if high > low else 0.0
-    for i in range(source.size):
-        if inside[i]:
-            if source[i] <= low:
-                target[i] = 0
-            elif source[i] < high:
-                target[i] = np.uint16((np.float64(source[i]) - low) * scale + 0.5)
-            elif source[i] > high or high > low or np.isnan(source[i]):
-                target[i] = levels - 1
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                here = elevation[z, y, x]
+                # Not a number fails every comparison: it goes on top.
+                if mask[z, y, x] and not here <= low:
+                    step = levels - 1
+                    if here < high:
+                        step = int((np.float64(here) - low) * scale + 0.5)
+                    level[z + rim, y + 1, x + 1] = step
     return level
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
 def _blocked_markers(markers, mask):
-    """Markers inside `mask`, 0 where free, -1 outside: the flood then asks one array only."""
-    labels = np.empty(markers.shape, np.int32)
-    source, inside, target = markers.ravel(), mask.ravel(), labels.ravel()
-    for i in range(source.size):
-        target[i] = max(source[i], 0) if inside[i] else -1
+    """Markers inside `mask`, 0 where free, -1 outside and on a rim: the flood asks for nothing else."""
+    rim = _rim(markers.shape[0])
+    depth, height, width = markers.shape
+    labels = np.full((depth + 2 * rim, height + 2, width + 2), -1, np.int32)
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                if mask[z, y, x]:
+                    labels[z + rim, y + 1, x + 1] = max(markers[z, y, x], 0)
     return labels
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _flood(level, labels, levels):  # noqa: C901 - one loop; calls per pixel would halve the speed
-    """Labels every free pixel in place; turns -1 into 0."""
-    depth, height, width = labels.shape
-    plane, size = height * width, labels.size
-    level, labels = level.ravel(), labels.ravel()
+def _flood(level, labels, shape, levels):  # noqa: C901 - a call for each queued pixel costs a third of the speed
+    """Labels every free pixel in place; both arrays are flat, with the rim."""
     # One linked list per level: first and last pixel, and each pixel's follower.
     first = np.full(levels, -1, np.int64)
     last = np.full(levels, -1, np.int64)
-    follower = np.full(size, -1, np.int32)
-    steps = np.array([-plane, -width, -1, 1, width, plane])
-    begin, end = (0, 6) if depth > 1 else (1, 5)
-    for pixel in range(size):
+    follower = np.full(labels.size, -1, np.int32)
+    row, plane = shape[2], shape[1] * shape[2]
+    steps = np.array([-plane, -row, -1, 1, row, plane])
+    if shape[0] == 1:
+        steps = steps[1:5].copy()
+    for pixel in range(labels.size):
         if labels[pixel] > 0:
-            x = pixel % width
-            y = pixel // width % height
-            for k in range(begin, end):
-                other = pixel + steps[k]
-                if other < 0 or other >= size:
-                    continue
-                if (k == 2 and x == 0) or (k == 3 and x == width - 1):
-                    continue
-                if (k == 1 and y == 0) or (k == 4 and y == height - 1):
-                    continue
+            for k in range(steps.size):
                 # Seeds without a free neighbour have nothing to give.
-                if labels[other] == 0:
+                if labels[pixel + steps[k]] == 0:
                     at = np.int64(level[pixel])
                     if last[at] < 0:
                         first[at] = pixel
@@ -121,23 +128,14 @@ def _flood(level, labels, levels):  # noqa: C901 - one loop; calls per pixel wou
             if first[now] < 0:
                 last[now] = -1
             label = labels[pixel]
-            x = pixel % width
-            y = pixel // width % height
-            for k in range(begin, end):
+            for k in range(steps.size):
                 other = pixel + steps[k]
-                if other < 0 or other >= size or labels[other] != 0:
-                    continue
-                if (k == 2 and x == 0) or (k == 3 and x == width - 1):
-                    continue
-                if (k == 1 and y == 0) or (k == 4 and y == height - 1):
-                    continue
-                labels[other] = label
-                # The flood never falls below the level it has reached.
-                at = max(np.int64(level[other]), now)
-                if last[at] < 0:
-                    first[at] = other
-                else:
-                    follower[last[at]] = other
-                last[at] = other
-    for pixel in range(size):
-        labels[pixel] = max(labels[pixel], 0)
+                if labels[other] == 0:
+                    labels[other] = label
+                    # The flood never falls below the level it has reached.
+                    at = max(np.int64(level[other]), now)
+                    if last[at] < 0:
+                        first[at] = other
+                    else:
+                        follower[last[at]] = other
+                    last[at] = other

@@ -63,18 +63,19 @@ def measure(
     if spacing_um is not None and len(spacing_um) != labels.ndim:
         msg = f"spacing_um {spacing_um} for labels of {labels.ndim} axes; expected one number per axis"
         raise ValueError(msg)
-    rows = extents(labels)
-    ranks = _ranks(labels)
+    ranks, former = compact(labels)
+    rows = extents(ranks)
     centroids, covariance = _moments_of(ranks, rows)
-    columns: dict[str, np.ndarray] = {"label": rows.ids}
+    columns: dict[str, np.ndarray] = {"label": former[1:]}
     columns |= _places(rows, centroids)
     columns |= _shapes(rows, covariance, _hulls_of(ranks, rows), spacing_um)
     if image is not None:
         columns |= _intensities(ranks, rows, image)
     if confidence is not None:
-        columns["confidence"] = np.array([confidence.get(i, np.nan) for i in rows.ids.tolist()], np.float64)
+        columns["confidence"] = np.array([confidence.get(i, np.nan) for i in former[1:].tolist()], np.float64)
+    order = np.argsort(former[1:], kind="stable")
     names = list(columns)
-    values = zip(*(column.tolist() for column in columns.values()), strict=True)
+    values = zip(*(column[order].tolist() for column in columns.values()), strict=True)
     return [dict(zip(names, row, strict=True)) for row in values]
 
 
@@ -155,14 +156,6 @@ def _axes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     variance = np.maximum(np.linalg.eigvalsh(covariance), 0)
     lengths = 2 * np.sqrt((ndim + 2) * variance)
     return lengths[:, -1], lengths[:, 0]
-
-
-def _ranks(labels: Labels) -> Labels:
-    """Ids 1 to n in ascending order of the former ids, as the rows of `Extents`."""
-    new, former = compact(labels)
-    rank = np.zeros(former.size, np.int32)
-    rank[1 + np.argsort(former[1:], kind="stable")] = np.arange(1, former.size)
-    return np.where(new > 0, rank[new], 0).astype(np.int32)
 
 
 def _moments_of(ranks: Labels, rows: Extents) -> tuple[np.ndarray, np.ndarray]:

@@ -105,9 +105,10 @@ def _objects(ids: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray
 @njit(cache=True, nogil=True)
 @no_type_check
 def _slot(table, key):
-    # Open addressing: Fibonacci hashing spreads neighbouring ids, collisions go to the next slot.
+    # Open addressing: Fibonacci hashing spreads neighbouring ids, collisions go to the next slot. Only the
+    # bits from 32 upwards depend on both ids of a key; lower ones would send whole rows to one slot.
     mask = table.size - 1
-    slot = (key * np.int64(-7046029254386353131) >> np.int64(20)) & mask
+    slot = (key * np.int64(-7046029254386353131) >> np.int64(38)) & mask
     while table[slot] != -1 and table[slot] != key:
         slot = (slot + 1) & mask
     return slot
@@ -128,27 +129,38 @@ def _grown(table, counts):
 
 @njit(cache=True, nogil=True)
 @no_type_check
+def _count_until_full(truth, predicted, table, counts, start):
+    """Counts from pixel `start` on, one hash access per run of equal pairs; returns where it stopped."""
+    used = 0
+    for slot in range(table.size):
+        used += table[slot] != -1
+    for i in range(start + 1, truth.size + 1):
+        first, second = truth[start], predicted[start]
+        if i < truth.size and truth[i] == first and predicted[i] == second:
+            continue
+        if first >= 0:
+            key = (np.int64(first) << 32) | np.int64(max(second, 0))
+            slot = _slot(table, key)
+            used += table[slot] == -1
+            table[slot] = key
+            counts[slot] += i - start
+        start = i
+        if 2 * used > table.size:
+            break
+    return start
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
 def _count_pairs(truth, predicted):
-    """Pixels per pair of ids, unsorted: one hash access per run of equal pairs."""
+    """Pixels per pair of ids, unsorted."""
     table = np.full(4096, -1, np.int64)
     counts = np.zeros(4096, np.int64)
-    used = 0
-    i = 0
-    while i < truth.size:
-        first, second, start = truth[i], predicted[i], i
-        i += 1
-        while i < truth.size and truth[i] == first and predicted[i] == second:
-            i += 1
-        if first < 0:
-            continue
-        key = (np.int64(first) << 32) | np.int64(max(second, 0))
-        slot = _slot(table, key)
-        if table[slot] == -1:
-            table[slot] = key
-            used += 1
-        counts[slot] += i - start
-        if 2 * used > table.size:
-            table, counts = _grown(table, counts)
+    # Growing inside the loop over pixels would make the compiler reload both tables for each of them.
+    done = _count_until_full(truth, predicted, table, counts, 0)
+    while done < truth.size:
+        table, counts = _grown(table, counts)
+        done = _count_until_full(truth, predicted, table, counts, done)
     taken = np.flatnonzero(table != -1)
     keys = table[taken]
     return (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), counts[taken]
