@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from morula.data.problems import Problem, problem
-from morula.labels.components import connected_components
 from morula.types import Labels
 
 SMALL_PX = {2: 5, 3: 10}
@@ -45,6 +44,8 @@ class Labelling:
 
 def measure_labelling(path: Path, stored: np.dtype, labels: Labels) -> Labelling:
     """Count the pixels and pieces (touching across corners is connected) of every object."""
+    from morula.labels.components import connected_components  # numba takes half a second to import
+
     components = connected_components(labels, labels.ndim)
     count = int(components.max(initial=0))
     owner = np.zeros(count + 1, np.int64)
