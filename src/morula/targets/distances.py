@@ -34,7 +34,9 @@ def inner_distance(labels: Labels, spacing: Spacing) -> Scalar:
         array([[0., 1., 2., 1., 1., 0.]], dtype=float32)
     """
     distance = edt.edt(np.maximum(labels, 0), anisotropy=spacing)
-    return _cap(distance, labels.shape, spacing)
+    # An instance that fills the image is infinitely deep; nothing in the image is deeper than its diagonal.
+    diagonal = float(np.linalg.norm(np.multiply(labels.shape, spacing)))
+    return np.minimum(distance, np.float32(diagonal), out=distance)
 
 
 def signed_distance(labels: Labels, spacing: Spacing, reach_px: float = 8.0) -> Scalar:
@@ -63,7 +65,6 @@ def signed_distance(labels: Labels, spacing: Spacing, reach_px: float = 8.0) -> 
     # Background as one more label: a single transform measures both sides of every outline.
     outside = int(ids.max(initial=0)) + 1
     distance = edt.edt(np.where(ids > 0, ids, outside), anisotropy=spacing)
-    distance = _cap(distance, labels.shape, spacing)
     peaks = largest_per_label(ids, distance)
     return _sign(ids.ravel(), distance.ravel(), peaks, half, reach_px * min(spacing)).reshape(labels.shape)
 
@@ -140,12 +141,6 @@ def largest_per_label(ids: Labels, values: Scalar) -> Float32[np.ndarray, " ids"
     return _largest(ids.ravel(), values.ravel(), int(ids.max(initial=0)))
 
 
-def _cap(distance: np.ndarray, shape: tuple[int, ...], spacing: Spacing) -> np.ndarray:
-    # An instance that fills the image is infinitely deep; nothing in the image is deeper than its diagonal.
-    diagonal = float(np.linalg.norm(np.multiply(shape, spacing)))
-    return np.minimum(distance, np.float32(diagonal), out=distance)
-
-
 @njit(cache=True, nogil=True)
 @no_type_check
 def _largest(ids, values, highest):
@@ -161,7 +156,12 @@ def _sign(ids, distance, peaks, half, reach):
     signed = np.empty(ids.size, np.float32)
     for i in range(ids.size):
         height = distance[i] - half
-        signed[i] = height / (peaks[ids[i]] - half) if ids[i] > 0 else -min(height / reach, 1.0)
+        if ids[i] == 0:
+            signed[i] = -min(height / reach, 1.0)
+        elif np.isinf(peaks[ids[i]]):
+            signed[i] = 1.0  # The instance fills the image.
+        else:
+            signed[i] = height / (peaks[ids[i]] - half)
     return signed
 
 

@@ -1,0 +1,45 @@
+import numpy as np
+import torch
+
+from morula.representations.interior_boundary import InteriorBoundary
+from morula.targets.weights import unet_weight_map
+
+
+def spacing(labels):
+    return (1.0,) * labels.ndim
+
+
+def test_growing_gives_the_boundary_back(labels):
+    grown, bare = InteriorBoundary(), InteriorBoundary(grow=False)
+    maps = grown.encode(labels, spacing(labels))
+    full, cores = grown.decode(maps, spacing(labels)), bare.decode(maps, spacing(labels))
+    assert full.max() == cores.max() == labels.max()
+    np.testing.assert_array_equal(full > 0, labels > 0)
+    np.testing.assert_array_equal(cores > 0, maps["classes"][1] > 0)
+
+
+def test_the_weight_map_is_balanced_over_the_three_classes(labels):
+    representation = InteriorBoundary(weight_map=True)
+    maps = representation.encode(labels, spacing(labels))
+    expected = unet_weight_map(labels, 10.0, 5.0, maps["classes"].argmax(0))
+    np.testing.assert_array_equal(maps["weight"][0], expected)
+    assert "weight" not in InteriorBoundary().encode(labels, spacing(labels))
+
+
+def test_the_weight_map_is_on_the_dice_term_only(labels):
+    maps = InteriorBoundary(weight_map=True).encode(labels, spacing(labels))
+    targets = {name: torch.from_numpy(value)[None] for name, value in maps.items()}
+    logits = {"classes": torch.randn(targets["classes"].shape, generator=torch.Generator().manual_seed(0))}
+    annotated = torch.ones(1, 1, *labels.shape)
+    weighted = InteriorBoundary().loss(logits, targets, annotated)
+    plain = InteriorBoundary().loss(logits, {"classes": targets["classes"]}, annotated)
+    assert weighted["cross_entropy"] == plain["cross_entropy"]
+    assert weighted["dice"] != plain["dice"]
+
+
+def test_an_instance_of_boundary_only_is_kept():
+    classes = np.zeros((3, 8, 8), np.float32)
+    classes[0] = 1
+    classes[:, 2:5, 2:5] = [[[0]], [[0]], [[1]]]
+    decoded = InteriorBoundary().decode({"classes": classes}, (1.0, 1.0))
+    assert (decoded > 0).sum() == 9
