@@ -11,10 +11,11 @@ from pydantic import Field
 from scipy import ndimage
 
 from morula.decoding.markers import flood_markers
+from morula.decoding.offsets import border_strength
 from morula.representations.base import Head, Representation, Tensor
 from morula.spec import Tunable
 from morula.targets.distances import axis_directions, centroid_offsets
-from morula.types import Labels, Map, Maps, Mask, Scalar, Spacing, Tensors
+from morula.types import Labels, Maps, Mask, Spacing, Tensors
 
 
 class HoVer(Representation, frozen=True):
@@ -31,7 +32,7 @@ class HoVer(Representation, frozen=True):
     mask_threshold: Annotated[float, Field(gt=0, lt=1), Tunable(0.2, 0.8)] = 0.5
     """Foreground probability above which a pixel belongs to some nucleus."""
 
-    marker_threshold: Annotated[float, Field(gt=0, lt=1), Tunable(0.2, 0.8)] = 0.5
+    marker_threshold: Annotated[float, Field(gt=0, lt=1), Tunable(0.1, 0.8)] = 0.3
     """Border strength below which a pixel is a marker; 1 is a jump of the offsets from 1 to -1."""
 
     opening_px: int = Field(1, ge=0)
@@ -75,26 +76,12 @@ class HoVer(Representation, frozen=True):
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
         """Borders are where offsets jump from 1 to -1; the markers between them grow over the foreground."""
         mask = maps["foreground"][0] > self.mask_threshold
-        border = _border_strength(maps["offsets"])
+        border = border_strength(maps["offsets"], mask)
         inner = np.asarray(ndimage.binary_fill_holes((border < self.marker_threshold) & mask))
         markers = _open(inner, self.opening_px)
         # A 3-wide Gaussian, as in the published decoder.
-        elevation = ndimage.gaussian_filter(np.where(mask, border, np.float32(1)), 0.8, radius=1)
+        elevation = ndimage.gaussian_filter(border, 0.8, radius=1)
         return flood_markers(markers, elevation, mask, self.min_marker_px, self.min_object_px)
-
-
-def _border_strength(offsets: Map) -> Scalar:
-    """How steeply an offset falls along its own axis, highest over the axes: 1 at a jump from 1 to -1.
-
-    The published decoder stretches each Sobel image to 0..1 by its own extremes, which makes a nucleus
-    depend on what else is in the image; this scale is fixed.
-    """
-    strength = np.zeros(offsets.shape[1:], np.float32)
-    for axis, offset in enumerate(offsets):
-        gain = 2.0 * 4.0 ** (offsets.shape[0] - 1)
-        fall = ndimage.sobel(offset, axis, mode="nearest") / np.float32(-gain)
-        np.maximum(strength, fall, out=strength)
-    return np.minimum(strength, 1)
 
 
 def _open(markers: Mask, radius: int) -> Mask:
