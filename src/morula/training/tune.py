@@ -1,0 +1,153 @@
+"""Adapt a model's decoder to other labelled images; its network stays as it is."""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from morula.data.check import check
+from morula.data.dataset import Dataset
+from morula.data.files import write_atomic
+from morula.data.sample import Sample
+from morula.data.splits import make_folds
+from morula.errors import InputError
+from morula.evaluation.evaluate import score_pairs
+from morula.evaluation.summary import DEFINITIONS
+from morula.evaluation.tuning import tune, write_tuned
+from morula.prediction.model import Model
+from morula.prediction.shipped import find_folder, weight_files
+from morula.preprocessing.prepare import to_working_grid
+from morula.representations import Representation
+from morula.training.run import Progress, open_selected, silent
+from morula.types import Labels, Maps
+
+SHOWN = ("dsb", "ap_50", "ap_75", "ap_90", "f1_50")
+"""Scores of the summary."""
+
+Example = tuple[Maps, Labels]
+"""Predicted maps and truth of one image, on the working grid."""
+
+
+@dataclass(frozen=True)
+class TuneSummary:
+    """What tuning came to."""
+
+    model: Path
+    """The new model folder."""
+
+    before: dict[str, Any]
+    """Scores with the decoder as it was, as in ``metrics.json``."""
+
+    after: dict[str, Any]
+    """Scores with a tuned decoder, each image by one that was tuned without it."""
+
+    @property
+    def rows(self) -> list[tuple[str, float, float]]:
+        """Label, score before and after, for a table."""
+        return [
+            (
+                DEFINITIONS[name].label,
+                self.before["scores"][name]["value"],
+                self.after["scores"][name]["value"],
+            )
+            for name in SHOWN
+        ]
+
+
+def tune_model(
+    model: str | Path,
+    data: Path,
+    out: Path,
+    *,
+    select: Mapping[str, set[str]] | None = None,
+    device: str = "cpu",
+    progress: Progress = silent,
+) -> TuneSummary:
+    """Tune the decoder's fields on labelled images and write the model with them to `out`.
+
+    The fields that are kept are tuned on all images. What is reported is cross-fitted: the images are split
+    into two halves by group, and each half is scored with the fields that the other half chose.
+
+    Args:
+        model: A shipped model or a run folder.
+        data: Labelled images that the network was not trained on.
+        out: New model folder.
+        select: Index column to accepted values.
+        device: As torch names it.
+        progress: Gives for each stage's name a function called with (done, total).
+
+    Raises:
+        InputError: No such model, fewer than two groups of sound labelled images, or `out` holds another model.
+    """
+    source = find_folder(model)
+    if (out / "plan.toml").exists():
+        msg = f"{out} holds a model already; choose a new folder with -o."
+        raise InputError(msg)
+    loaded = Model.load(source, device)
+    dataset = open_selected(data, {key: tuple(sorted(values)) for key, values in (select or {}).items()})
+    broken = check(data, progress=progress("check")).unusable
+    samples = [sample for sample in dataset.labelled if sample.id not in broken]
+    halves = make_folds(samples, 2, loaded.plan.training.seed)
+    examples = _examples(loaded, dataset, samples, progress)
+    spacing, start = loaded.plan.working_spacing, loaded.plan.representation
+    chosen = {}
+    for half, other in (halves, halves[::-1]):
+        fitted, _ = tune(start, [examples[name] for name in other], spacing)
+        chosen |= dict.fromkeys(half, fitted)
+    final, trials = tune(start, list(examples.values()), spacing)
+    summary = TuneSummary(
+        out,
+        _scores(examples, samples, dict.fromkeys(examples, start), spacing),
+        _scores(examples, samples, chosen, spacing),
+    )
+    _write(source, out, final, trials, summary)
+    return summary
+
+
+def _examples(
+    model: Model, dataset: Dataset, samples: Sequence[Sample], progress: Progress
+) -> dict[str, Example]:
+    bar = progress("predict")
+    examples = {}
+    for done, sample in enumerate(samples, 1):
+        pixels, truth = to_working_grid(dataset.image(sample), dataset.labels(sample), model.plan)
+        if truth is not None:
+            examples[sample.id] = (model.maps_of(pixels), truth)
+        bar(done, len(samples))
+    return examples
+
+
+def _scores(
+    examples: Mapping[str, Example],
+    samples: Sequence[Sample],
+    decoders: Mapping[str, Representation],
+    spacing: tuple[float, ...],
+) -> dict[str, Any]:
+    attributes = {sample.id: dict(sample.attributes) for sample in samples}
+    return score_pairs(
+        (name, truth, decoders[name].decode(maps, spacing), attributes[name])
+        for name, (maps, truth) in examples.items()
+    )
+
+
+def _write(source: Path, out: Path, final: Representation, trials: list[Any], summary: TuneSummary) -> None:
+    """The model folder; ``plan.toml`` comes last, because it makes the folder a model."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path in weight_files(source):
+            target = out / path.relative_to(source)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with write_atomic(target) as temporary:
+                shutil.copyfile(path, temporary)
+        write_tuned(out / "tuned.toml", final)
+        facts = {"before": summary.before, "after": summary.after}
+        for name, content in (("metrics.json", facts), ("tuning.json", trials)):
+            with write_atomic(out / name) as temporary:
+                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        with write_atomic(out / "plan.toml") as temporary:
+            shutil.copyfile(source / "plan.toml", temporary)
+    except OSError as error:
+        msg = f"{out} cannot be written: {error}. Free space or choose another folder."
+        raise InputError(msg) from error
