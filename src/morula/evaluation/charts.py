@@ -8,6 +8,8 @@ import numpy as np
 
 from morula.evaluation.page import Html, node
 
+Number = float | int
+
 WIDTH, HEIGHT = 560, 280
 """Size of a chart in its own units; the page scales it."""
 
@@ -23,12 +25,12 @@ class Line:
     """One line of a chart."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float | None]
-    low: Sequence[float | None] | None = None
+    x: Sequence[Number]
+    y: Sequence[Number | None]
+    low: Sequence[Number | None] | None = None
     """Lower edge of a band around the line."""
 
-    high: Sequence[float | None] | None = None
+    high: Sequence[Number | None] | None = None
     """Upper edge of the band."""
 
     dots: bool = False
@@ -44,8 +46,8 @@ class Axes:
 
     x_name: str
     y_name: str
-    x_range: tuple[float, float] | None = None
-    y_range: tuple[float, float] | None = None
+    x_range: tuple[Number, Number] | None = None
+    y_range: tuple[Number, Number] | None = None
     log_y: bool = False
     """Whether the vertical axis is logarithmic."""
 
@@ -67,7 +69,7 @@ def line_chart(lines: Sequence[Line], axes: Axes) -> Html:
     return node("div", *legend, _svg(parts, f"{axes.y_name} over {axes.x_name}"), css="chart")
 
 
-def histogram(values: Sequence[float], x_name: str, *, bins: int = 28, y_name: str = "objects") -> Html:
+def histogram(values: Sequence[Number], x_name: str, *, bins: int = 28, y_name: str = "objects") -> Html:
     """How often values fall where; the highest and lowest half percent are gathered at the ends.
 
     The median is marked.
@@ -90,16 +92,16 @@ def histogram(values: Sequence[float], x_name: str, *, bins: int = 28, y_name: s
 class _Frame:
     """Turns data into positions."""
 
-    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], log_y: bool) -> None:
+    def __init__(self, x_range: tuple[Number, Number], y_range: tuple[Number, Number], log_y: bool) -> None:
         self.x_range, self.log_y = x_range, log_y
         self.y_range = tuple(map(math.log10, y_range)) if log_y else y_range
 
-    def x(self, value: float) -> float:
+    def x(self, value: Number) -> float:
         """Horizontal position."""
         low, high = self.x_range
         return LEFT + (value - low) / (high - low or 1) * (WIDTH - LEFT - RIGHT)
 
-    def y(self, value: float) -> float:
+    def y(self, value: Number) -> float:
         """Vertical position; smaller values lie lower."""
         low, high = self.y_range
         level = math.log10(max(value, 1e-12)) if self.log_y else value
@@ -126,16 +128,16 @@ class _Frame:
         parts.append(_text(0, 11, axes.y_name, "axis-name"))
         return parts
 
-    def _y_ticks(self) -> list[float]:
+    def _y_ticks(self) -> list[Number]:
         low, high = self.y_range
         if not self.log_y:
             return ticks(low, high, 5)
         powers = range(math.floor(low), math.ceil(high) + 1)
-        steps = (1,) if high - low > 2 else (1, 2, 5)
+        steps = (1,) if high - low > 2.6 else (1, 2, 5)
         return [m * 10.0**p for p in powers for m in steps if low <= math.log10(m * 10.0**p) <= high]
 
 
-def ticks(low: float, high: float, most: int) -> list[float]:
+def ticks(low: Number, high: Number, most: int) -> list[Number]:
     """Round numbers between `low` and `high`, at most `most` of them.
 
     >>> ticks(0.0, 1.0, 6)
@@ -151,7 +153,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return [round(index * step, 12) for index in range(first, last + 1)]
 
 
-def _span(values: Sequence[float], margin: float) -> tuple[float, float]:
+def _span(values: Sequence[Number], margin: Number) -> tuple[Number, Number]:
     low, high = min(values), max(values)
     pad = (high - low) * margin or (abs(high) * 0.1 + 1e-6 if high == low else 0)
     return low - pad, high + pad
@@ -195,7 +197,7 @@ def _band(frame: _Frame, line: Line, index: int) -> list[Html]:
     return [node("polygon", css=f"band {_style(line, index)}", attributes={"points": points})]
 
 
-def _column(frame: _Frame, start: float, end: float, count: int) -> Html:
+def _column(frame: _Frame, start: Number, end: Number, count: int) -> Html:
     left, right, top = frame.x(start), frame.x(end), frame.y(count)
     place = {"x": f"{left + 0.75:.1f}", "y": f"{top:.1f}", "width": f"{max(0.5, right - left - 1.5):.1f}"}
     place |= {"height": f"{HEIGHT - BOTTOM - top:.1f}", "rx": "1.5"}
@@ -217,7 +219,7 @@ def _legend(lines: Sequence[Line]) -> Html:
     return node("div", *items, css="legend")
 
 
-def _text(x: float, y: float, text: str, css: str) -> Html:
+def _text(x: Number, y: Number, text: str, css: str) -> Html:
     return node("text", text, css=css, attributes={"x": f"{x:.1f}", "y": f"{y:.1f}"})
 
 
@@ -226,7 +228,7 @@ def _svg(parts: Sequence[Html], label: str) -> Html:
     return node("svg", *parts, attributes=attributes)
 
 
-def _tick(value: float) -> str:
+def _tick(value: Number) -> str:
     if abs(value) >= 10_000:
         return f"{value / 1000:g}k"
     return f"{value:.4g}"

@@ -158,7 +158,7 @@ def tile(
     return node("div", *parts, css=f"tile {css}".strip(), attributes={"title": hint} if hint else {})
 
 
-def gauge(value: float | None, low: float | None = None, high: float | None = None) -> Html:
+def gauge(value: float | int | None, low: float | None = None, high: float | None = None) -> Html:
     """A line from 0 to 1 with the score as a dot and its interval as a band."""
     if value is None:
         return Html("")

@@ -11,8 +11,8 @@ from morula.data.layouts import open_dataset
 from morula.data.sample import Sample
 from morula.errors import InputError
 
-LABEL_ENDINGS = ("_label", "_labels", "_mask", "_masks", "_cp_masks")
-"""What label files add to the name of their image (NeurIPS CellSeg, Cellpose)."""
+LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
+"""What label files add to the name of their image (NeurIPS CellSeg, Cellpose), the longest first."""
 
 Progress = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""

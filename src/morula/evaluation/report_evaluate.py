@@ -208,7 +208,7 @@ def score_section(metrics: dict[str, Any], title: str = "Scores") -> Html:
     return section(title, tiles(cards), node("h3", "Errors"), error_tiles(metrics), lead=lead)
 
 
-def score_tile(name: str, score: dict[str, float | None]) -> Html:
+def score_tile(name: str, score: dict[str, Any]) -> Html:
     """One score with its interval."""
     definition = DEFINITIONS[name]
     interval = (
@@ -276,7 +276,7 @@ def strata_section(metrics: dict[str, Any]) -> Html:
     return section("Strata", *blocks, lead=lead) if blocks else Html("")
 
 
-def scored(score: dict[str, float | None]) -> Cell:
+def scored(score: dict[str, Any]) -> Cell:
     """A score for a table cell, with its interval as the tooltip."""
     return Cell(score["value"], f"{number(score['low'])} – {number(score['high'])}")
 

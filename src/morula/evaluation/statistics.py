@@ -119,7 +119,9 @@ def paired_test(
     if len(lengths) != 1 or lengths == {0}:
         msg = f"a paired test needs the same images on both sides; found lengths {sorted(lengths)}."
         raise InputError(msg)
-    observed = float(_ratio(first[0].sum(), first[1].sum()) - _ratio(second[0].sum(), second[1].sum()))
+    tops, bottoms = np.stack([first[0], second[0]], 1), np.stack([first[1], second[1]], 1)
+    whole = _ratio(tops.sum(0), bottoms.sum(0))
+    observed = float(whole[0] - whole[1])
     spread = _resampled(
         np.stack([first[0], second[0]], 1), np.stack([first[1], second[1]], 1), resamples, seed
     )
@@ -185,5 +187,5 @@ def _chunks(rows: int, columns: int) -> list[tuple[int, int]]:
 
 def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
     """Quotient with NaN where nothing lies below the line."""
-    empty = np.asarray(bottom) == 0
-    return np.where(empty, np.nan, np.asarray(top) / np.where(empty, 1, bottom))
+    empty = bottom == 0
+    return np.where(empty, np.nan, top / np.where(empty, 1, bottom))

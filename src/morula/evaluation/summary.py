@@ -17,7 +17,7 @@ from morula.evaluation.statistics import Interval, bootstrap_intervals, paired_t
 from morula.labels.matching import Matching
 from morula.spec import nearest
 
-Ratio = tuple[float, float]
+Ratio = tuple[float | int, float | int]
 """What one image adds above and below the line."""
 
 
@@ -199,10 +199,10 @@ def size_rows(scores: Sequence[ImageScore], seed: int = 0) -> list[dict[str, Any
     sizes = np.concatenate([score.truth_sizes for score in scores])
     if not len(sizes):
         return []
-    edges = np.unique(np.quantile(sizes, [1 / 3, 2 / 3], method="inverted_cdf"))
+    edges = np.unique(np.sort(sizes)[[len(sizes) // 3, 2 * len(sizes) // 3]])
     edges = edges[edges > sizes.min()]
     names = SIZE_NAMES if len(edges) == 2 else ("small", "large") if len(edges) == 1 else ("all",)
-    limits = [0, *edges, np.inf]
+    limits = [0.0, *map(float, edges), math.inf]
     ndim = scores[0].ndim
     rows = []
     for name, low, high in zip(names, limits[:-1], limits[1:], strict=True):
@@ -228,7 +228,7 @@ def _size_range(low: float, high: float, ndim: int) -> dict[str, float | None]:
     """The stratum's limits as equivalent diameters, px: of a disc in 2D, of a ball in 3D."""
     scale = 4 / math.pi if ndim == 2 else 6 / math.pi
     ends = {"from_px": low, "to_px": high}
-    return {name: _number((scale * float(end)) ** (1 / ndim)) for name, end in ends.items()}
+    return {name: _number((scale * end) ** (1 / ndim)) for name, end in ends.items()}
 
 
 def _curve(scores: Sequence[ImageScore], thresholds: tuple[float, ...], seed: int) -> list[dict[str, Any]]:
@@ -306,6 +306,6 @@ def _plain(interval: Interval) -> dict[str, float | None]:
     return {name: _number(value) for name, value in asdict(interval).items()}
 
 
-def _number(value: float) -> float | None:
+def _number(value: float | int) -> float | int | None:
     """`value` as JSON knows it: NaN and infinity become None."""
-    return float(value) if math.isfinite(value) else None
+    return value if math.isfinite(value) else None
