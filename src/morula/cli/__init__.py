@@ -56,12 +56,13 @@ for verb in (
     app.command()(verb)
 
 
-def _show_version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> bool:
     if wanted:
         from morula import __version__
 
         typer.echo(f"morula {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
