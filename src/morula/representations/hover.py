@@ -6,6 +6,7 @@ histology images", https://arxiv.org/abs/1812.06499; system D uses it without cl
 
 from typing import Annotated, Literal
 
+import fill_voids
 import numpy as np
 from pydantic import Field
 from scipy import ndimage
@@ -77,7 +78,7 @@ class HoVer(Representation, frozen=True):
         """Borders are where offsets jump from 1 to -1; the markers between them grow over the foreground."""
         mask = maps["foreground"][0] > self.mask_threshold
         border = border_strength(maps["offsets"], mask)
-        inner = np.asarray(ndimage.binary_fill_holes((border < self.marker_threshold) & mask))
+        inner = fill_voids.fill((border < self.marker_threshold) & mask)
         markers = _open(inner, self.opening_px)
         # A 3-wide Gaussian, as in the published decoder.
         elevation = ndimage.gaussian_filter(border, 0.8, radius=1)
