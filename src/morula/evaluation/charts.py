@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from morula.evaluation.page import Html, node
-
-Number = float | int
+from morula.evaluation.page import Html, Number, node
 
 WIDTH, HEIGHT = 560, 280
 """Size of a chart in its own units; the page scales it."""

@@ -2,10 +2,14 @@
 
 import html
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from string import Template
+
+Number = float | int
+"""A number for people; whole ones are shown without a point."""
 
 LONGEST_NAME = 34
 """Names longer than this are shortened in the middle; the whole name stands in the tooltip."""
@@ -73,8 +77,8 @@ def short_name(name: str, css: str = "name") -> Html:
     """A name that fits into a table: its middle is left out when it is long, its tooltip holds it whole."""
     if len(name) <= LONGEST_NAME:
         return node("span", name, css=css)
-    keep = LONGEST_NAME - 1
-    shown = f"{name[: keep * 3 // 5]}…{name[-(keep * 2 // 5) :]}"
+    head = 3 * LONGEST_NAME // 5
+    shown = f"{name[:head]}…{name[head + 1 - LONGEST_NAME :]}"
     return node("span", shown, css=css, attributes={"title": name})
 
 
@@ -158,7 +162,7 @@ def tile(
     return node("div", *parts, css=f"tile {css}".strip(), attributes={"title": hint} if hint else {})
 
 
-def gauge(value: float | int | None, low: float | None = None, high: float | None = None) -> Html:
+def gauge(value: Number | None, low: Number | None = None, high: Number | None = None) -> Html:
     """A line from 0 to 1 with the score as a dot and its interval as a band."""
     if value is None:
         return Html("")
@@ -175,9 +179,9 @@ def tiles(items: Iterable[Html]) -> Html:
     return node("div", *items, css="tiles")
 
 
-def section(title: str, *children: Content, lead: Content = "", key: str = "") -> Html:
+def section(title: str, *children: Content, lead: Content = "") -> Html:
     """A card with a title, and a sentence below it."""
-    anchor = key or "-".join(title.lower().split())
+    anchor = "-".join(re.findall(r"\w+", title.lower()))
     parts = [node("h2", title)] + ([node("p", lead, css="lead")] if lead else [])
     return node("section", *parts, *children, attributes={"id": anchor})
 

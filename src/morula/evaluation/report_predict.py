@@ -12,6 +12,7 @@ from morula.evaluation.charts import histogram
 from morula.evaluation.page import (
     Column,
     Html,
+    Number,
     document,
     facts,
     join,
@@ -265,7 +266,7 @@ def needs_review(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return found
 
 
-def _fences(values: Sequence[float]) -> tuple[float, float]:
+def _fences(values: Sequence[Number]) -> tuple[float, float]:
     """Limits of what is usual: quartiles on a log scale, and three times their distance beyond."""
     logs = sorted(math.log(value) for value in values if value > 0)
     if len(logs) < FEW_IMAGES:
@@ -303,7 +304,7 @@ def _certainty(row: Mapping[str, Any]) -> float:
     return -1.0 if value is None else float(value)
 
 
-def _median(values: Sequence[float]) -> float | None:
+def _median(values: Sequence[Number]) -> float | None:
     known = sorted(value for value in values if value is not None and value >= 0)
     if not known:
         return None
@@ -311,7 +312,7 @@ def _median(values: Sequence[float]) -> float | None:
     return float(known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2)
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: Number) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

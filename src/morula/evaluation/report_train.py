@@ -12,6 +12,7 @@ from morula.evaluation.charts import Axes, Line, histogram, line_chart
 from morula.evaluation.page import (
     Column,
     Html,
+    Number,
     document,
     facts,
     node,
@@ -148,7 +149,7 @@ class TrainReport:
         patch = " × ".join(map(str, decisions.get("training.patch_size", [])))
         cards.append(tile("Batch", number(decisions.get("training.batch_size")), f"patches of {patch} px"))
         rows = [
-            (name, node("code", str(value)))
+            (name, node("code", _brief(value)))
             for name, value in self.request.items()
             if value not in ([], {}, "")
         ]
@@ -293,7 +294,7 @@ def _optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _line(name: str, points: Sequence[tuple[float, float | None]], *, dots: bool = False) -> Line:
+def _line(name: str, points: Sequence[tuple[Number, Number | None]], *, dots: bool = False) -> Line:
     """A line of at most `MOST_POINTS` points; neighbours are averaged."""
     known = [(float(x), float(y)) for x, y in points if y is not None]
     step = -(-len(known) // MOST_POINTS) or 1

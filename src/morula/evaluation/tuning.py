@@ -161,7 +161,7 @@ def _along(
     return best, best_score
 
 
-def _grid(item: TunableField, turn: int) -> list[float]:
+def _grid(item: TunableField, turn: int) -> list[float | int]:
     """Values to try: the whole range at first, then ever closer around the present value."""
     if turn == 0:
         values = np.linspace(item.low, item.high, GRID)
@@ -183,7 +183,7 @@ def _active_fields(representation: Representation) -> Sequence[TunableField]:
     return [item for item in fields if item.path[0] != "parts" or item.path[1] == decoder]
 
 
-def _nested(path: tuple[str, ...], value: float) -> dict[str, Any]:
+def _nested(path: tuple[str, ...], value: float | int) -> dict[str, Any]:
     """`value` inside one table per part of `path`."""
     table: Any = value
     for key in reversed(path):

@@ -23,13 +23,13 @@ class TunableField:
     path: tuple[str, ...]
     """Where it lies: names of fields and keys from the outermost representation inwards."""
 
-    value: float
+    value: float | int
     """What it is now."""
 
-    low: float
+    low: float | int
     """Smallest value worth trying."""
 
-    high: float
+    high: float | int
     """Largest value worth trying."""
 
     whole: bool
