@@ -13,11 +13,15 @@ from jaxtyping import Float64
 from numba import njit
 
 from morula.representations import Head, Representation
+from morula.representations.star_convex import StarConvex
 from morula.representations.union import Union
 from morula.types import Labels, Maps, Scalar
 
 BORDER_HEADS = ("borders", "border", "touching")
 """Names of sigmoid heads that are high between touching objects."""
+
+_STAR_GAIN = 4.0
+"""A star's probability falls linearly from its centre to its outline: a quarter of the way in is inside."""
 
 Sums = Float64[np.ndarray, "_ 4"]
 """Per id: pixels, sum of foreground probability, faces, sum of clarity. Sums of parts of an image add up."""
@@ -37,6 +41,13 @@ def confidence(maps: Maps, labels: Labels, representation: Representation) -> di
     return {int(id_): float(scores[id_]) for id_ in np.flatnonzero(sums[:, 0]) if id_}
 
 
+def decoding_part(representation: Representation) -> Representation:
+    """The representation that reads the instances back: a union's chosen part, else itself."""
+    if isinstance(representation, Union):
+        return representation.parts[representation.decoder]
+    return representation
+
+
 def needed_heads(representation: Representation, ndim: int) -> tuple[Head, ...]:
     """The heads that decoding reads; no other needs to be blended."""
     heads = representation.heads(ndim)
@@ -50,6 +61,7 @@ def evidence(
     maps: Maps, representation: Representation, shape: tuple[int, ...]
 ) -> tuple[Scalar, Scalar | None]:
     """The foreground probability, and the border probability where there is one, both of spatial `shape`."""
+    gain = _STAR_GAIN if isinstance(decoding_part(representation), StarConvex) else 1.0
     inside: list[Scalar] = []
     between: list[Scalar] = []
     for head in needed_heads(representation, len(shape)):
@@ -60,10 +72,10 @@ def evidence(
                 between.append(_on_grid(values[-1], head.stride, shape))
         elif head.activation == "sigmoid":
             where = between if head.name.split(".")[-1] in BORDER_HEADS else inside
-            where.append(_on_grid(values[0], head.stride, shape))
+            where.append(_on_grid(np.minimum(values[0] * gain, 1), head.stride, shape))
         elif not head.directions:
-            # A signed distance is 0 on the outline and 1 in an object's middle.
-            inside.append(_on_grid(np.clip(values[0] + 0.5, 0, 1), head.stride, shape))
+            # A signed distance is 0 on the outline, 1 in an object's middle: a quarter of the way in is inside.
+            inside.append(_on_grid(np.clip(2 * values[0] + 0.5, 0, 1), head.stride, shape))
     foreground = inside[0] if inside else np.ones(shape, np.float32)
     return foreground, between[0] if between else None
 
