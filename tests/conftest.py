@@ -1,5 +1,11 @@
+import os
+
+# Before torch is imported: tiny networks are slower on several threads, far slower on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
+
 from synthetic import touching_balls
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from synthetic import picture_of, touching_balls
 
 from morula.planning.plan import Augmentation, Inference, Plan, Scaling, Training
 from morula.preprocessing.prepare import Prepared
+from synthetic import picture_of, touching_balls
 
 
 def small_plan(ndim: int = 2, network: dict | None = None, **training) -> Plan:
@@ -22,7 +22,9 @@ def small_plan(ndim: int = 2, network: dict | None = None, **training) -> Plan:
             "decoder": "borders",
         },
         network=network or {"kind": "residual_unet", "features": (8, 16), "blocks": (1, 1)},
-        training=Training(**{"steps": 8, "batch_size": 2, "patch_size": size, "validate_every": 4, **training}),
+        training=Training(
+            **{"steps": 8, "batch_size": 2, "patch_size": size, "validate_every": 4, **training}
+        ),
         inference=Inference(tile_size=(64,) * ndim, mirror=False),
     )
 
@@ -42,4 +44,6 @@ def prepared(folder: Path, count: int = 3, ndim: int = 2) -> tuple[Prepared, ...
     return tuple(samples)
 
 
-AUGMENTED = Augmentation(elastic=1.0, copy_paste=0.5, blur=0.5, noise=0.5, invert=0.5, gamma=0.5, per_object=0.5)
+AUGMENTED = Augmentation(
+    elastic=1.0, copy_paste=0.5, blur=0.5, noise=0.5, invert=0.5, gamma=0.5, per_object=0.5
+)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training.small import AUGMENTED, prepared, small_plan
 
 from morula.errors import InputError
-from morula.training.loop import Trainer, build_optimizer, seconds_per_step, step_loss, train_fold
 from morula.training.batches import Patches
+from morula.training.loop import Trainer, build_optimizer, seconds_per_step, step_loss, train_fold
 from morula.training.validation import looker
+from training.small import AUGMENTED, prepared, small_plan
 
 
 class Killed(Exception):

@@ -161,7 +161,7 @@ class Trainer:
         terms = step_loss(self.plan, self.network, batch, self.device)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
-            msg = f"the loss became {float(loss)} at step {step}. Lower training.optimizer.learning_rate."
+            msg = f"the loss became {float(loss.detach())} at step {step}. Lower training.optimizer.learning_rate."
             raise InputError(msg)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
