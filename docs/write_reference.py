@@ -31,12 +31,16 @@ def command_line() -> str:
     for name, command in typer.main.get_command(app).commands.items():  # pyright: ignore[reportAttributeAccessIssue]
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         needed = [p for p in command.params if p.param_type_name == "option" and p.required]
-        usage = ["morula", name, *(p.metavar for p in arguments), *(f"-o {p.metavar}" for p in needed)]
+        usage = ["morula", name, *(_argument(p) for p in arguments), *(f"-o {p.metavar}" for p in needed)]
         lines += ["", f"## `{' '.join(usage)}`", "", command.help]
         if command.params:
             lines += ["", "| | |", "|---|---|"]
             lines += [f"| {_spelling(p)} | {_meaning(p)} |" for p in command.params]
     return "\n".join(lines) + "\n"
+
+
+def _argument(parameter: Any) -> str:
+    return f"{parameter.metavar}..." if parameter.nargs == -1 else parameter.metavar
 
 
 def _spelling(parameter: Any) -> str:

@@ -36,8 +36,10 @@ app = typer.Typer(
     name="morula",
     cls=Verbs,
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    # Panels for people, plain lines for pipes.
+    rich_markup_mode="rich" if sys.stdout.isatty() else None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

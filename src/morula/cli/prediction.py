@@ -51,7 +51,7 @@ def demo(
 
 def predict(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES...", help="Image files and folders of images.")
+        list[Path], typer.Argument(metavar="IMAGES", help="Image files and folders of images.")
     ],
     out: OutFolder,
     model: Annotated[
@@ -65,7 +65,10 @@ def predict(
         typer.Option(metavar="PX|auto", help="Typical object diameter in pixels; auto measures it first."),
     ] = None,
     device: Device = "cpu",
-    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Images at the same time.")] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Threads that read and write images while the network runs."),
+    ] = 1,
     export: Annotated[
         str | None, typer.Option(metavar="roi,geojson", help="Also write ImageJ ROIs or QuPath GeoJSON.")
     ] = None,
