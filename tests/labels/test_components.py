@@ -54,6 +54,15 @@ def test_small_objects_go_and_unannotated_pixels_stay():
     np.testing.assert_array_equal(remove_small(labels, 99), [[0, 0, 0, 0], [0, 0, 0, -1]])
 
 
+@settings(max_examples=40, deadline=None)
+@given(small_labels, st.integers(1, 12), st.sampled_from([1, 2**29]))
+def test_remove_small_agrees_with_counting(labels, min_size, scale):
+    labels = np.where(labels > 0, labels * scale, labels).astype(np.int32)
+    ids, sizes = np.unique(labels, return_counts=True)
+    expected = np.where(np.isin(labels, ids[(ids > 0) & (sizes < min_size)]), 0, labels)
+    np.testing.assert_array_equal(remove_small(labels, min_size), expected)
+
+
 def fill_holes_by_scipy(labels):
     filled = labels.copy()
     ids, sizes = np.unique(labels[labels > 0], return_counts=True)

@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
 from skimage.measure import regionprops
 
 from morula.labels.extents import extents
-from morula.labels.volume import as_volume
 
 
 def test_agrees_with_scikit_image(labels):
@@ -26,8 +24,3 @@ def test_window_with_margin_stays_in_the_image():
 
 def test_no_objects():
     assert extents(np.full((3, 3), -1, np.int32)).ids.size == 0
-
-
-def test_four_axes_are_refused():
-    with pytest.raises(ValueError, match="4 axes"):
-        as_volume(np.zeros((1, 1, 1, 1)))

@@ -5,7 +5,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from morula.labels.volume import as_volume, check_same_shape
+from morula.labels.volume import as_volume, check_indexable, check_same_shape
 from morula.types import Labels, Mask
 
 # Buckets of the queue per pixel of distance: pixels are taken in order of distance to 1/4 pixel.
@@ -28,7 +28,7 @@ def grow(labels: Labels, mask: Mask, max_distance_px: float = np.inf) -> Labels:
         The grown objects ``(*spatial)``, with the same ids.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: The shapes differ, or there are 2^31 pixels or more.
 
     Example:
         >>> labels = np.array([1, 0, 0, 0, 0, 2], np.int32)
@@ -36,6 +36,7 @@ def grow(labels: Labels, mask: Mask, max_distance_px: float = np.inf) -> Labels:
         [1, 1, 0, 0, 2, 2]
     """
     check_same_shape(labels=labels, mask=mask)
+    check_indexable(mask.shape)
     diagonal = float(np.linalg.norm(labels.shape))
     limit = min(float(max_distance_px), diagonal)
     grown = np.maximum(labels, 0)

@@ -5,7 +5,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from morula.labels.volume import as_volume, check_same_shape
+from morula.labels.volume import as_volume, check_indexable, check_same_shape
 from morula.types import Labels, Mask, Scalar
 
 
@@ -26,7 +26,7 @@ def watershed(elevation: Scalar, markers: Labels, mask: Mask, levels: int = 4096
         The seed's id of every pixel of `mask` that a path inside it joins to a seed, else 0.
 
     Raises:
-        ValueError: The shapes differ, or `levels` is out of range.
+        ValueError: The shapes differ, there are 2^31 pixels or more, or `levels` is out of range.
 
     Example:
         >>> elevation = np.array([0, 1, 3, 2, 0, 0], np.float32)
@@ -35,6 +35,7 @@ def watershed(elevation: Scalar, markers: Labels, mask: Mask, levels: int = 4096
         [1, 1, 1, 2, 2, 0]
     """
     check_same_shape(elevation=elevation, markers=markers, mask=mask)
+    check_indexable(mask.shape)
     if not 2 <= levels <= 65536:
         msg = f"levels {levels}; expected 2 to 65536"
         raise ValueError(msg)

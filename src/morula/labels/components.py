@@ -1,11 +1,15 @@
 """Pieces of objects: finding, dropping, filling."""
 
+from typing import no_type_check
+
 import cc3d
-import fastremap
 import fill_voids
 import numpy as np
+from numba import njit
 
 from morula.labels.extents import extents
+from morula.labels.renumber import compact
+from morula.labels.volume import as_volume
 from morula.types import Labels, Mask
 
 # What cc3d calls a connectivity, per number of axes: neighbours across faces, edges, corners.
@@ -38,7 +42,7 @@ def connected_components(labels_or_mask: Labels | Mask, connectivity: int = 1) -
     if labels_or_mask.size == 0:
         return np.zeros(shape, np.int32)
     source = labels_or_mask if len(shape) > 1 else labels_or_mask[None]
-    if source.dtype != np.bool_:
+    if source.dtype != np.bool_ and source.min() < 0:
         source = np.maximum(source, 0)
     pieces = cc3d.connected_components(
         source,
@@ -62,9 +66,13 @@ def remove_small(labels: Labels, min_size: int) -> Labels:
     """
     if min_size <= 1 or labels.size == 0:
         return labels.copy()
-    ids, sizes = fastremap.unique(labels, return_counts=True)
-    small = ids[(ids > 0) & (sizes < min_size)]
-    return fastremap.mask(labels, small.tolist()) if small.size else labels.copy()
+    highest = max(int(labels.max()), 0)
+    if highest <= 4 * labels.size + 65536:
+        return _drop_small(as_volume(labels).reshape(-1), highest, min_size).reshape(labels.shape)
+    # Ids so high that a table by id would not fit.
+    new, former = compact(labels)
+    kept = remove_small(new, min_size)
+    return np.where(kept < 0, kept, former[np.maximum(kept, 0)]).astype(np.int32)
 
 
 def fill_holes(labels: Labels) -> Labels:
@@ -122,3 +130,19 @@ def keep_largest_pieces(labels: Labels) -> Labels:
     kept = np.zeros(sizes.size, bool)
     kept[order[np.append(True, np.diff(owner[order]) > 0)]] = True
     return np.where(kept[pieces] | (labels < 0), labels, 0).astype(np.int32)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _drop_small(labels, highest, min_size):
+    sizes = np.zeros(highest + 1, np.int64)
+    start = 0
+    for i in range(1, labels.size + 1):
+        if i == labels.size or labels[i] != labels[start]:
+            sizes[max(labels[start], 0)] += i - start
+            start = i
+    kept = np.empty(labels.size, np.int32)
+    for i in range(labels.size):
+        label = labels[i]
+        kept[i] = 0 if label > 0 and sizes[label] < min_size else label
+    return kept

@@ -33,3 +33,14 @@ def check_same_shape(**arrays: np.ndarray | None) -> None:
         if other != shape:
             msg = f"{first} has shape {shape}, {name} has shape {other}; they must be equal"
             raise ValueError(msg)
+
+
+def check_indexable(shape: tuple[int, ...]) -> None:
+    """Refuses arrays whose pixels 32-bit indices cannot number (queues hold one such index per pixel).
+
+    Raises:
+        ValueError: There are 2^31 pixels or more.
+    """
+    if np.prod([n + 2 for n in shape], dtype=np.float64) >= 2**31:
+        msg = f"shape {shape} has too many pixels for one piece (2^31); work on blocks of it"
+        raise ValueError(msg)
