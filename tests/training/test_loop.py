@@ -12,7 +12,7 @@ from morula.training.validation import looker
 from training.small import AUGMENTED, prepared, small_plan
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -35,9 +35,9 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, kind):
 
     def kill(done: int, total: int) -> None:
         if done == 5:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_fold(plan, samples, tmp_path / "killed", validate=validate, progress=kill)
     resumed = train_fold(plan, samples, tmp_path / "killed", validate=validate)
     assert resumed.steps == plan.training.steps

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from morula.planning.plan import Augmentation
+from morula.training.augment import View, change_intensity, cut, draw_view, paste_objects
+from synthetic import picture_of, touching_balls
+
+STILL = Augmentation(
+    flip=0, rotate=0, zoom_probability=0, elastic=0, intensity=0, gamma=0, blur=0, noise=0, per_object=0
+)
+
+
+def source(ndim: int) -> tuple[np.ndarray, np.ndarray]:
+    labels = touching_balls(ndim, shape=40, radius=7)
+    return picture_of(labels).astype(np.float32)[None] / 255, labels
+
+
+def view(centre, flips=None, angle=0.0, zoom=1.0):
+    return View(centre, flips or (False,) * len(centre), angle, zoom, None)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_no_change_is_a_plain_crop(ndim):
+    image, labels = source(ndim)
+    patch, ids = cut(image, labels, view((19.5,) * ndim), (20,) * ndim)
+    inside = (slice(10, 30),) * ndim
+    np.testing.assert_array_equal(ids, labels[inside])
+    np.testing.assert_allclose(patch, image[(slice(None), *inside)], atol=1e-6)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_flip_mirrors_image_and_labels_alike(axis):
+    image, labels = source(3)
+    flips = tuple(a == axis for a in range(3))
+    patch, ids = cut(image, labels, view((19.5,) * 3, flips), (20,) * 3)
+    inside = (slice(10, 30),) * 3
+    np.testing.assert_array_equal(ids, np.flip(labels[inside], axis))
+    np.testing.assert_allclose(patch[0], np.flip(image[0][inside], axis), atol=1e-6)
+
+
+def test_a_quarter_turn_is_exact():
+    image, labels = source(2)
+    _, ids = cut(image, labels, view((19.5, 19.5), angle=np.pi / 2), (40, 40))
+    assert np.array_equal(ids, np.rot90(labels, -1)) or np.array_equal(ids, np.rot90(labels, 1))
+
+
+def test_zoom_enlarges_objects():
+    image, labels = source(2)
+    _, once = cut(image, labels, view((19.5, 19.5)), (40, 40))
+    _, twice = cut(image, labels, view((19.5, 19.5), zoom=2.0), (80, 80))
+    sizes = [np.bincount(ids.ravel())[1:] for ids in (once, twice)]
+    np.testing.assert_allclose(sizes[1] / sizes[0], 4, rtol=0.15)
+
+
+def test_beyond_the_edge_the_source_is_mirrored():
+    image, labels = source(2)
+    patch, ids = cut(image, labels, view((0.0, 19.5)), (20, 40))
+    padded = np.pad(labels, ((10, 0), (0, 0)), mode="reflect")
+    assert patch.shape == (1, 20, 40)
+    # Row -9.5 is the first: half a pixel between rows, so neighbours decide.
+    assert {*np.unique(ids)} <= {*np.unique(padded)}
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    centre=st.tuples(st.floats(0, 39), st.floats(0, 39)),
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+)
+def test_any_view_gives_whole_finite_patches_with_known_ids(seed, centre, size):
+    image, labels = source(2)
+    augmentation = Augmentation(elastic=1.0, rotate=1.0, zoom=(0.25, 2.0), zoom_probability=1.0)
+    drawn = draw_view(centre, augmentation, np.random.default_rng(seed))
+    patch, ids = cut(image, labels, drawn, size)
+    assert patch.shape == (1, *size)
+    assert ids.shape == size
+    assert np.isfinite(patch).all()
+    assert set(np.unique(ids)) <= set(np.unique(labels))
+
+
+def test_not_annotated_stays_so():
+    image, labels = source(2)
+    patch_labels = np.where(labels == 1, -1, labels).astype(np.int32)
+    _, ids = cut(image, patch_labels, view((19.5, 19.5), angle=0.3), (40, 40))
+    assert (ids == -1).any()
+
+
+def test_without_chances_intensities_stay():
+    image, labels = source(2)
+    changed = change_intensity(image, labels, STILL, np.random.default_rng(0))
+    np.testing.assert_array_equal(changed, image)
+    assert not np.shares_memory(changed, image)
+
+
+def test_inversion_and_shuffle_by_hand():
+    image = np.stack([np.zeros((4, 4)), np.ones((4, 4)), np.full((4, 4), 0.5)]).astype(np.float32)
+    labels = np.zeros((4, 4), np.int32)
+    inverted = change_intensity(
+        image, labels, STILL.model_copy(update={"invert": 1.0}), np.random.default_rng(0)
+    )
+    np.testing.assert_allclose(inverted[:, 0, 0], [1, 0, 0.5])
+    mixed = change_intensity(
+        image, labels, STILL.model_copy(update={"shuffle": 1.0}), np.random.default_rng(0)
+    )
+    np.testing.assert_allclose(sorted(mixed[:, 0, 0]), [0, 0.5, 1])
+
+
+def test_per_object_factors_leave_the_background():
+    image, labels = source(2)
+    spec = STILL.model_copy(update={"per_object": 1.0})
+    changed = change_intensity(image, labels, spec, np.random.default_rng(0))
+    background = labels == 0
+    np.testing.assert_array_equal(changed[0][background], image[0][background])
+    ratio = changed[0][labels == 1] / image[0][labels == 1]
+    assert np.ptp(ratio) < 1e-3
+    assert abs(ratio.mean() - 1) > 1e-3
+
+
+def test_pasted_objects_get_ids_of_their_own():
+    image, labels = source(2)
+    other_image, other = np.full_like(image, 9.0), np.roll(labels, 5, axis=0)
+    mixed, ids = paste_objects(image, labels, (other_image, other), np.random.default_rng(0), share=1.0)
+    new = ids > labels.max()
+    np.testing.assert_array_equal(new, other > 0)
+    assert (mixed[0][new] == 9.0).all()
+    np.testing.assert_array_equal(ids[~new], labels[~new])

@@ -1,0 +1,54 @@
+import numpy as np
+import torch
+
+from morula.training.batches import Patches, stream
+from training.small import AUGMENTED, prepared, small_plan
+
+
+def test_a_batch_has_the_shapes_of_the_plan(tmp_path):
+    plan = small_plan()
+    batch = Patches(plan, prepared(tmp_path)).batch(0)
+    assert batch.image.shape == (2, 1, 32, 32)
+    assert batch.annotated.shape == (2, 1, 32, 32)
+    assert {name: tuple(t.shape) for name, t in batch.targets.items()} == {
+        "borders.nuclei": (2, 1, 32, 32),
+        "borders.shrunk": (2, 1, 32, 32),
+        "borders.borders": (2, 1, 32, 32),
+        "distance.distance": (2, 1, 32, 32),
+    }
+
+
+def test_maps_on_a_coarser_grid_are_trimmed_on_that_grid(tmp_path):
+    plan = small_plan().model_copy(update={"halo_px": (7, 7)})
+    star = type(plan).model_validate(
+        {**plan.model_dump(), "representation": {"kind": "star_convex", "stride": 2}}
+    )
+    batch = Patches(star, prepared(tmp_path)).batch(0)
+    assert batch.image.shape[2:] == (32, 32)
+    assert {tuple(t.shape[2:]) for t in batch.targets.values()} == {(16, 16)}
+
+
+def test_a_patch_depends_on_seed_step_and_index_alone(tmp_path):
+    samples = prepared(tmp_path)
+    plan = small_plan(augmentation=AUGMENTED)
+    first = Patches(plan, samples)
+    first.batch(3)
+    again = Patches(plan, samples).batch(7)
+    assert torch.equal(first.batch(7).image, again.image)
+    assert not torch.equal(first.batch(6).image, again.image)
+
+
+def test_the_stream_gives_every_step_once_in_order(tmp_path):
+    patches = Patches(small_plan(), prepared(tmp_path))
+    streamed = list(stream(patches, 2, 9, ahead=3))
+    assert len(streamed) == 7
+    for step, batch in enumerate(streamed, start=2):
+        assert torch.equal(batch.image, patches.batch(step).image)
+
+
+def test_rare_modalities_are_seen_more_often_than_their_share(tmp_path):
+    samples = prepared(tmp_path, count=3)
+    crowd = [*[samples[0]] * 15, samples[1]]
+    patches = Patches(small_plan(), crowd)
+    rare = next(i for i, group in enumerate(patches._by_modality) if len(group) == 1)
+    assert np.isclose(patches._weights[rare], 1 / (1 + np.sqrt(15)))
