@@ -142,6 +142,8 @@ class EvaluateReport:
             ("A pair matches", _rule(metrics)),
             ("Intervals", "95 %, percentile bootstrap over images, 2000 resamples, fixed seed"),
             *((definition.label, definition.text) for definition in DEFINITIONS.values()),
+            ("NeurIPS F1, median", f"{number(metrics.get('neurips_f1_median'))}, over images"),
+            *((label, text) for label, text, _ in ERRORS.values()),
         ]
         return section("Definitions", facts(rows))
 
@@ -283,7 +285,11 @@ def scored(score: dict[str, Any]) -> Cell:
 
 def _size_table(sizes: Sequence[dict[str, Any]]) -> Html:
     names = ("ap_50", "recall_50", "precision_50", "matched_iou")
-    columns = [Column("diameter, px"), Column("objects"), Column("false")]
+    columns = [
+        Column("diameter, px"),
+        Column("objects"),
+        Column("FP", hint="predicted objects of this size without a partner"),
+    ]
     columns += [Column(DEFINITIONS[name].label, bar=True) for name in names]
     rows = [
         [
