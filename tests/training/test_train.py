@@ -1,0 +1,142 @@
+"""The whole chain on a data set small enough for a test."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from safetensors.torch import load_file
+
+from morula.data.formats import write_labels
+from morula.data.sample import Image
+from morula.errors import InputError
+from morula.prediction.model import Model
+from morula.training.run import Request, open_selected, plan_run, split, start_run
+from morula.training.train import train
+from morula.training.tune import tune_model
+from synthetic import picture_of, touching_balls
+
+SMALL = (
+    "training.steps=4",
+    "training.batch_size=2",
+    "training.patch_size=[32, 32]",
+    "training.validate_every=2",
+    'network={kind="residual_unet", features=[8, 16], blocks=[1, 1]}',
+    "inference.tile_size=[64, 64]",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data")
+    rows = ["id,modality,field,fold"]
+    (root / "images").mkdir()
+    for index in range(8):
+        labels = touching_balls(2, shape=64, radius=7 + index % 3)
+        tifffile.imwrite(root / "images" / f"im{index}.tif", picture_of(labels, seed=index))
+        write_labels(root / "labels" / f"im{index}.tif", labels)
+        rows.append(f"im{index},{'dim' if index % 2 else 'bright'},field{index // 2},{index // 4}")
+    (root / "index.csv").write_text("\n".join(rows))
+    return root
+
+
+def request(data, **changes):
+    return Request(**{"data": str(data), "overrides": SMALL, **changes})
+
+
+@pytest.mark.slow
+def test_from_labelled_images_to_a_model_and_its_scores(data, tmp_path):
+    run = tmp_path / "run"
+    summary = train(run, request(data))
+    assert summary.metrics["n_images"] == len(json.loads((run / "splits.json").read_text())["validation"][0])
+    for name in ("check.json", "fingerprint.json", "plan.toml", "tuned.toml", "metrics.json", "report.html"):
+        assert (run / name).exists(), name
+    assert "# " in (run / "plan.toml").read_text()
+    labels = touching_balls(2)
+    found = Model.load(run).segment(Image(picture_of(labels)[None], ("grey",)))
+    assert found.labels.shape == labels.shape
+    before = load_file(run / "fold_0" / "weights.safetensors")
+    again = train(run)
+    after = load_file(run / "fold_0" / "weights.safetensors")
+    assert again.metrics == summary.metrics
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.slow
+def test_folds_are_scored_by_the_network_that_did_not_see_them(data, tmp_path):
+    summary = train(tmp_path / "run", request(data, folds=2))
+    assert sorted(path.name for path in (tmp_path / "run").glob("fold_*")) == ["fold_0", "fold_1"]
+    assert summary.metrics["n_images"] == 8
+    assert len(Model.load(tmp_path / "run").networks) == 2
+
+
+@pytest.mark.slow
+def test_a_model_is_fine_tuned_and_its_decoder_tuned(data, tmp_path):
+    train(tmp_path / "base", request(data, fold=0))
+    fine = request(data, start_from=str(tmp_path / "base"), overrides=SMALL[:4], select={"fold": ("1",)})
+    train(tmp_path / "fine", fine)
+    base, fine = Model.load(tmp_path / "base"), Model.load(tmp_path / "fine")
+    assert fine.plan.network == base.plan.network
+    tuned = tune_model(tmp_path / "base", data, tmp_path / "tuned", select={"modality": {"dim"}})
+    assert len(tuned.rows) == 5
+    assert Model.load(tmp_path / "tuned").plan.network == base.plan.network
+    with pytest.raises(InputError, match="holds a model"):
+        tune_model(tmp_path / "base", data, tmp_path / "tuned")
+
+
+def test_a_run_asked_for_differently_is_refused(data, tmp_path):
+    plan_run(start_run(tmp_path / "run", request(data)))
+    start_run(tmp_path / "run", request(data))
+    with pytest.raises(InputError, match="asked for differently"):
+        start_run(tmp_path / "run", request(data, recipe="hover"))
+
+
+def test_an_edited_plan_is_kept(data, tmp_path):
+    run = start_run(tmp_path / "run", request(data, recipe="shrunk-borders"))
+    plan_run(run)
+    text = run.plan_path.read_text().replace("steps = 4", "steps = 5")
+    run.plan_path.write_text(text)
+    assert plan_run(run).training.steps == 5
+    assert run.plan_path.read_text() == text
+
+
+def test_validation_images_share_no_field_with_training_images(data):
+    samples = open_selected(data, {}).labelled
+    groups = {sample.id: sample.group for sample in samples}
+    for asked in (request(data), request(data, fold=1), request(data, folds=4)):
+        for held_out in split(samples, asked, 0):
+            inside = {groups[name] for name in groups if name not in held_out}
+            assert held_out
+            assert not inside & {groups[name] for name in held_out}
+
+
+def test_the_folds_of_the_index_are_used(data):
+    samples = open_selected(data, {}).labelled
+    assert split(samples, request(data, fold=1), 0)[1] == ("im4", "im5", "im6", "im7")
+    with pytest.raises(InputError, match="no fold 2"):
+        split(samples, request(data, fold=2), 0)
+
+
+def test_what_cannot_be_trained_on_is_said(data, tmp_path):
+    with pytest.raises(InputError, match="no image of"):
+        open_selected(data, {"modality": ("none",)})
+    (tmp_path / "bare" / "images").mkdir(parents=True)
+    tifffile.imwrite(tmp_path / "bare" / "images" / "a.tif", np.zeros((32, 32), np.uint8))
+    run = start_run(tmp_path / "run", request(tmp_path / "bare"))
+    with pytest.raises(InputError, match="no sound labelled image"):
+        plan_run(run)
+    assert not run.plan_path.exists()
+
+
+def test_going_on_needs_a_run(tmp_path):
+    with pytest.raises(InputError, match="no run folder"):
+        train(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_budget_fixes_the_steps_once(data, tmp_path):
+    run = tmp_path / "run"
+    train(run, request(data, overrides=SMALL[1:], budget_s=2.0))
+    steps = json.loads((run / "budget.json").read_text())["steps"]
+    assert f"steps = {steps}\n" in (run / "plan.toml").read_text()
+    assert train(run).plan.training.steps == steps
