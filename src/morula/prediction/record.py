@@ -74,7 +74,7 @@ class ImageRow:
     median_diameter_px: float | None = None
     mean_confidence: float | None = None
 
-    least_certain: tuple[dict[str, float], ...] = ()
+    least_certain: tuple[dict[str, float | int], ...] = ()
     """Label, confidence and centroid of the objects to look at first."""
 
     megapixels: float = 0.0
