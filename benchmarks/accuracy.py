@@ -1,0 +1,88 @@
+"""Accuracy of a model on images that it has not seen, beside Otsu + distance watershed.
+
+    python benchmarks/accuracy.py DATA --select stardist_split=test --model RUN [--json accuracy.json]
+
+AP pools TP, FP and FN over images; the DSB score is the mean over images of the mean AP over IoU .50 to .95; a pair
+matches at IoU >= t. Intervals: 95 %, bootstrap over images.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.segmentation import watershed
+
+from morula.data.dataset import Dataset
+from morula.data.layouts import open_dataset
+from morula.data.sample import Image
+from morula.evaluation.evaluate import score_pairs
+from morula.labels.components import connected_components
+from morula.prediction.model import Model
+from morula.types import Labels
+
+SCORES = ("ap_50", "ap_75", "ap_90", "dsb", "f1_50", "pq")
+
+
+def otsu_watershed(image: Image) -> Labels:
+    """The classic baseline: Otsu's threshold, distance map, watershed from its maxima."""
+    grey = image.pixels.astype(np.float32).mean(0)
+    level = threshold_otsu(grey)
+    bright = grey > level
+    # Nuclei cover less than half of an image, whichever side of the threshold they are on.
+    mask = bright if bright.mean() < 0.5 else ~bright
+    distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1.0)
+    peaks = (distance == ndimage.maximum_filter(distance, 9)) & mask
+    return watershed(-distance, connected_components(peaks), mask=mask).astype(np.int32)
+
+
+def pairs(dataset: Dataset, model: Model | None) -> Iterator[tuple[str, Labels, Labels, dict[str, str]]]:
+    """Id, truth, prediction and columns of every labelled sample."""
+    for sample in dataset.labelled:
+        image = dataset.image(sample)
+        found = otsu_watershed(image) if model is None else model.segment(image).labels
+        yield sample.id, dataset.labels(sample), found, dict(sample.attributes)
+
+
+def row(name: str, scores: dict[str, Any], keys: tuple[str, ...] = SCORES) -> str:
+    """One line of the table."""
+    return f"{name:<34}" + "".join(f"{scores[key]['value']:>9.3f}" for key in keys if key in scores)
+
+
+def main() -> None:
+    """Score and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--select", action="append", default=[], metavar="COLUMN=VALUE[,VALUE]")
+    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    chosen = dict(item.split("=", 1) for item in options.select)
+    dataset = open_dataset(options.data).select({k: set(v.split(",")) for k, v in chosen.items()})
+    facts = {"date": date.today().isoformat(), "machine": platform.processor() or platform.machine()}
+    print(f"{len(dataset.labelled)} images of {options.data.name} ({', '.join(options.select) or 'all'})")
+    print(f"{'':<34}" + "".join(f"{key:>9}" for key in SCORES))
+    for name, model in ((options.model, Model.load(options.model)), ("Otsu + watershed", None)):
+        start = time.perf_counter()
+        metrics = score_pairs(pairs(dataset, model))
+        seconds = time.perf_counter() - start
+        print(row(Path(name).name, metrics["scores"]), f"  {seconds:.0f} s")
+        for column, strata in metrics["strata"].items():
+            for stratum in strata if column == "modality" else ():
+                print(row(f"  {stratum['value']} ({stratum['n_images']})", stratum))
+        facts[Path(name).name] = {**metrics, "seconds": seconds}
+    if options.json:
+        options.json.write_text(json.dumps(facts, indent=1))
+
+
+if __name__ == "__main__":
+    main()
