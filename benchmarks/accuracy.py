@@ -2,8 +2,8 @@
 
     python benchmarks/accuracy.py DATA --select stardist_split=test --model RUN [--json accuracy.json]
 
-AP pools TP, FP and FN over images; the DSB score is the mean over images of the mean AP over IoU .50 to .95; a pair
-matches at IoU >= t. Intervals: 95 %, bootstrap over images.
+AP pools TP, FP and FN over images; the DSB score is the mean over images of the mean AP over IoU .50 to .95;
+a pair matches at IoU >= t. Intervals: 95 %, bootstrap over images.
 """
 
 import argparse
