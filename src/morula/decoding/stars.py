@@ -6,7 +6,6 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float32, Int64
 from numba import njit
-from scipy.spatial import ConvexHull, KDTree
 
 from morula.labels.volume import as_volume
 from morula.types import Labels, Map, Scalar, Spacing
@@ -129,6 +128,9 @@ def _facets(
         facets by direction, int32 ``(6, cells, cells)``: see `_facet_of`; each facet's area or volume
         between unit rays ``(facets,)``.
     """
+    # Imported here: every representation is loaded with this module, few decode stars.
+    from scipy.spatial import ConvexHull
+
     rays = np.array(directions)
     ndim = rays.shape[1]
     corners = ConvexHull(rays).simplices
@@ -154,6 +156,8 @@ def _facets(
 def _nearest_facets(
     points: np.ndarray, rays: np.ndarray, corners: np.ndarray, inverses: np.ndarray
 ) -> np.ndarray:
+    from scipy.spatial import KDTree
+
     # Of the facets around, the one whose smallest weight is highest holds the direction.
     ndim = rays.shape[1]
     middles = rays[corners].mean(1)

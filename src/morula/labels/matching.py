@@ -4,9 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from morula.labels.overlap import Overlap, overlap_table
 from morula.types import Labels
@@ -174,6 +171,10 @@ def _assign(truth_ids: np.ndarray, predicted_ids: np.ndarray, iou: np.ndarray) -
     columns, column = np.unique(predicted_ids, return_inverse=True)
     if max(rows.size, columns.size) == iou.size == min(rows.size, columns.size):
         return kept
+    # Imported here: objects rarely compete, and these modules take longer to load than most tables to count.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     # The problem falls apart into small groups of objects that compete with each other.
     size = rows.size + columns.size
     graph = coo_array((np.ones(iou.size), (row, rows.size + column)), shape=(size, size))
@@ -185,6 +186,8 @@ def _assign(truth_ids: np.ndarray, predicted_ids: np.ndarray, iou: np.ndarray) -
 
 
 def _assign_group(row: np.ndarray, column: np.ndarray, iou: np.ndarray) -> np.ndarray:
+    from scipy.optimize import linear_sum_assignment
+
     _, row = np.unique(row, return_inverse=True)
     _, column = np.unique(column, return_inverse=True)
     # One more pair always outweighs any gain of IoU.
