@@ -32,7 +32,7 @@ def split_by_dynamics(
     Examples:
         >>> row = np.array([[0, 3, 1, 4, 3, 5, 0]], np.float32)
         >>> split_by_dynamics(row, row > 0, 1.5)
-        array([[0, 2, 1, 1, 1, 1, 0]], dtype=int32)
+        array([[0, 3, 1, 1, 1, 1, 0]], dtype=int32)
     """
     if not mask.any():
         return np.zeros(mask.shape, np.int32)
