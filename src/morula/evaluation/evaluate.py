@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from morula import __version__
 from morula.data.files import write_atomic
 from morula.data.formats import read_labels
 from morula.data.sample import Sample
@@ -62,7 +62,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
         raise InputError(msg)
     metrics: dict[str, Any] = {
         "kind": "evaluate",
-        "version": __version__,
+        "version": version("morula"),
         "predicted": str(predicted),
         "truth": str(truth),
         **summarize(images, by=by, strict=strict),

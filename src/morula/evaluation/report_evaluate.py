@@ -3,10 +3,10 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from morula import __version__
 from morula.errors import InputError
 from morula.evaluation.charts import Axes, Line, line_chart
 from morula.evaluation.page import (
@@ -170,7 +170,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def foot() -> Html:
     """The last line of every report."""
-    return join((f"Made by Morula {__version__}. ", "This file stands alone and can be sent as it is."))
+    return join((f"Made by Morula {version('morula')}. ", "This file stands alone and can be sent as it is."))
 
 
 def counted(count: int, noun: str) -> str:
