@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from morula.data.formats import write_atomic
@@ -18,10 +18,15 @@ from morula.errors import InputError
 
 
 def save_weights(path: Path, weights: dict[str, Tensor], facts: dict[str, str] | None = None) -> None:
-    """Write a state dict as safetensors, atomically."""
+    """Write a state dict as safetensors, atomically.
+
+    Raises:
+        InputError: The disk is full or the folder may not be written.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with write_atomic(path) as temporary:
-        save_file(tensors, temporary, metadata=facts)
+        # As bytes: a full disk is then an OSError, which the atomic writer turns into a message.
+        temporary.write_bytes(save(tensors, metadata=facts))
 
 
 def save_checkpoint(

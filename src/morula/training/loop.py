@@ -140,7 +140,7 @@ class Trainer:
         self._sums = self.state["sums"]
         journal = self.folder / "journal.jsonl"
         lines = journal.read_text().splitlines() if journal.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.state["step"]]
+        kept = [line for line in lines if _step_of(line) <= self.state["step"]]
         with write_atomic(journal) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in kept))
 
@@ -187,8 +187,13 @@ class Trainer:
 
     def note(self, **facts: Any) -> None:
         """One line of the journal."""
-        with (self.folder / "journal.jsonl").open("a") as journal:
-            journal.write(json.dumps({"step": self.state["step"], **facts}) + "\n")
+        path = self.folder / "journal.jsonl"
+        try:
+            with path.open("a") as journal:
+                journal.write(json.dumps({"step": self.state["step"], **facts}) + "\n")
+        except OSError as error:
+            msg = f"{path} cannot be written: {error.strerror}. Free space, then run the same command again."
+            raise InputError(msg) from error
 
     def look(self, validate: Validate) -> bool:
         """Validate the averaged weights and keep the best; False when it is time to stop early."""
@@ -204,6 +209,14 @@ class Trainer:
             self.state["stale"] += 1
         patience = self.plan.training.patience
         return not patience or self.state["stale"] < patience
+
+
+def _step_of(line: str) -> float:
+    """The step of a journal line; infinity for one that a kill cut short."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return float("inf")
 
 
 def train_fold(
@@ -231,7 +244,11 @@ def train_fold(
     Raises:
         InputError: The checkpoint is of another plan, or the loss is no longer finite.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{folder} cannot be made: {error.strerror}. Free space or choose another folder."
+        raise InputError(msg) from error
     trainer = Trainer(plan, folder, device, start_from)
     trainer.restore()
     steps, saved = plan.training.steps, time.monotonic()
