@@ -161,7 +161,8 @@ class Trainer:
         terms = step_loss(self.plan, self.network, batch, self.device)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
-            msg = f"the loss became {float(loss.detach())} at step {step}. Lower training.optimizer.learning_rate."
+            value = float(loss.detach())
+            msg = f"the loss became {value} at step {step}. Lower training.optimizer.learning_rate."
             raise InputError(msg)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -211,7 +212,7 @@ class Trainer:
         return not patience or self.state["stale"] < patience
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: str) -> int | float:
     """The step of a journal line; infinity for one that a kill cut short."""
     try:
         return json.loads(line)["step"]

@@ -79,7 +79,7 @@ def tune_model(
         progress: Gives for each stage's name a function called with (done, total).
 
     Raises:
-        InputError: No such model, fewer than two groups of sound labelled images, or `out` holds another model.
+        InputError: No such model, fewer than two groups of sound labelled images, or `out` holds a model.
     """
     source = find_folder(model)
     if (out / "plan.toml").exists():
