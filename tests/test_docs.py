@@ -13,7 +13,8 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 
 def reference() -> ModuleType:
     spec = importlib.util.spec_from_file_location("write_reference", ROOT / "docs" / "write_reference.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
