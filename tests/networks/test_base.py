@@ -3,7 +3,6 @@ import torch
 
 from morula.errors import InputError
 from morula.networks import BUILT_IN, read_network
-from morula.networks.blocks import depth_to_space, space_to_depth
 from morula.representations import Head
 
 HEADS = (
@@ -12,20 +11,6 @@ HEADS = (
     Head("coarse", 3, "identity", stride=2),
     Head("coarser", 1, "identity", stride=4),
 )
-
-
-@pytest.mark.parametrize("ndim", [2, 3])
-@pytest.mark.parametrize("factor", [2, 4])
-def test_depth_to_space_undoes_space_to_depth(ndim, factor):
-    x = torch.rand(2, 3, *[8] * ndim)
-    folded = space_to_depth(x, factor)
-    assert folded.shape == (2, 3 * factor**ndim, *[8 // factor] * ndim)
-    assert torch.equal(depth_to_space(folded, factor), x)
-
-
-def test_space_to_depth_by_hand():
-    x = torch.arange(4.0).reshape(1, 1, 2, 2)
-    assert space_to_depth(x, 2).flatten().tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("kind", BUILT_IN)
