@@ -2,7 +2,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from synthetic import touching_balls
 
 from morula.labels.matching import match
 from morula.labels.renumber import renumber
@@ -10,6 +9,7 @@ from morula.prediction.confidence import confidence
 from morula.prediction.large import Block, cut_blocks, decode_blocks
 from morula.representations import Representation, read_representation
 from morula.types import Maps
+from synthetic import touching_balls
 
 
 def in_bands(maps: Maps, strides: dict[str, int], height: int, rows: int) -> Iterator[tuple[int, Maps]]:

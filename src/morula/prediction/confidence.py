@@ -74,7 +74,7 @@ def evidence(
             where = between if head.name.split(".")[-1] in BORDER_HEADS else inside
             where.append(_on_grid(np.minimum(values[0] * gain, 1), head.stride, shape))
         elif not head.directions:
-            # A signed distance is 0 on the outline, 1 in an object's middle: a quarter of the way in is inside.
+            # A signed distance is 0 on the outline, 1 in the middle: a quarter of the way in is inside.
             inside.append(_on_grid(np.clip(2 * values[0] + 0.5, 0, 1), head.stride, shape))
     foreground = inside[0] if inside else np.ones(shape, np.float32)
     return foreground, between[0] if between else None

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -213,7 +213,7 @@ class _Job:
         except Exception as error:  # one bad image must not stop the others
             return _failed(row, error), None
         seconds, size = time.monotonic() - start, float(np.prod(image.pixels.shape[1:]) / 1e6)
-        return _with(row, seconds=round(seconds, 3), megapixels=round(size, 4)), (image, found)
+        return replace(row, seconds=round(seconds, 3), megapixels=round(size, 4)), (image, found)
 
     def _write(
         self, row: ImageRow, image: Image, found: Segmentation
@@ -236,7 +236,7 @@ class _Job:
                     write_geojson(self.out / place, found.labels, found.confidence)
         except InputError as error:
             raise OutputError(str(error)) from error
-        return _with(row, **names, exports=exports, **_digest(rows)), rows
+        return replace(row, **names, exports=exports, **_digest(rows)), rows
 
     def _finish(self, row: ImageRow, rows: list[dict[str, Any]]) -> None:
         self.measurements.append(row.id, rows)
@@ -255,14 +255,10 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
         part.write_bytes(data.tobytes())
 
 
-def _with(row: ImageRow, **changes: Any) -> ImageRow:
-    return ImageRow(**{**asdict(row), **changes})
-
-
 def _failed(row: ImageRow, error: Exception) -> ImageRow:
     # What is not the user's to mend is named by its kind, so that it can be reported.
     message = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return _with(row, failure=message or type(error).__name__)
+    return replace(row, failure=message or type(error).__name__)
 
 
 def _digest(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -174,7 +174,7 @@ class Record:
 def _read(path: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:
         msg = f"{path} is broken: {error}. Delete it, or choose another output folder."

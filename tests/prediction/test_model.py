@@ -1,0 +1,192 @@
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from echo import Echo, echo_model, echo_plan, save_run
+from morula.data.sample import Image
+from morula.errors import InputError
+from morula.labels.matching import match
+from morula.planning.plan import Inference, Scaling
+from morula.prediction.ensemble import Ensemble, best_precision, check_device, ready
+from morula.prediction.large import cut_blocks
+from morula.prediction.model import Model
+from morula.prediction.shipped import find_folder, fingerprint_of, models, read_plan
+from morula.representations import Head
+from synthetic import touching_balls
+
+
+def discs(spacing: int, radius: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Separate balls, 200 on 10."""
+    centres = [np.arange(min(spacing // 2, n - 1), n, spacing) for n in shape]
+    nearest = [np.abs(np.arange(n)[:, None] - c).min(1) for n, c in zip(shape, centres, strict=True)]
+    distance = np.sqrt(sum(d**2 for d in np.meshgrid(*nearest, indexing="ij")))
+    return np.where(distance <= radius, 200, 10).astype(np.uint8)
+
+
+def grey(pixels: np.ndarray) -> Image:
+    return Image(pixels[None], ("grey",))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 90), (100, 131), (11, 40, 75)])
+def test_any_size_comes_back_on_its_own_grid(shape: tuple[int, ...]):
+    pixels = discs(20, 6, shape)
+    found = echo_model(len(shape)).segment(grey(pixels))
+    assert found.labels.shape == shape
+    if min(shape) > 1:
+        np.testing.assert_array_equal(found.labels > 0, pixels > 100)
+    assert set(found.confidence) == set(range(1, found.labels.max() + 1))
+    assert all(0 <= value <= 1 for value in found.confidence.values())
+
+
+def test_in_blocks_as_in_one_piece(monkeypatch: pytest.MonkeyPatch):
+    pixels = discs(21, 7, (260, 90))
+    whole = echo_model().segment(grey(pixels))
+    small = partial(cut_blocks, whole=1000, block=1000)
+    monkeypatch.setattr("morula.prediction.model.cut_blocks", small)
+    parts = echo_model().segment(grey(pixels))
+    np.testing.assert_array_equal(parts.labels, whole.labels)
+    assert parts.confidence == pytest.approx(whole.confidence)
+
+
+def test_mirroring_and_folds_average():
+    head = Head("foreground", 1, "sigmoid")
+
+    class Ramp(torch.nn.Module):
+        """Logits that depend on the place alone, so that every mirror image differs."""
+
+        def forward(self, image: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+            return [{"foreground": torch.arange(4.0).expand(1, 1, 4, 4) - 1.5}]
+
+    tile = np.zeros((1, 4, 4), np.float32)
+    one = Ensemble((Ramp(),), 2, mirror=False).maps(tile, (head,))["foreground"]
+    np.testing.assert_allclose(one[0, 0], 1 / (1 + np.exp(-(np.arange(4) - 1.5))), rtol=1e-5)
+    both = Ensemble((Ramp(), Echo()), 2, mirror=True).maps(tile, (head,))["foreground"]
+    # The ramp averages to one half over its mirror images; the echo of 0 is sigmoid(-20).
+    np.testing.assert_allclose(both, 0.25, atol=1e-6)
+
+
+def test_a_given_diameter_scales_the_image_and_the_labels_come_back():
+    pixels = discs(40, 12, (160, 120))
+    model = echo_model()
+    found = model.segment(grey(pixels), diameter_px=24.0)
+    assert found.labels.shape == (160, 120)
+    assert model.networks[0].seen[0][2:] == (48, 36)
+    assert len(model.networks[0].seen) == 4
+    truth = model.segment(grey(pixels)).labels
+    assert match(truth, found.labels, (0.8,))[0].ap == 1
+
+
+def test_the_diameter_is_measured_in_a_first_pass():
+    model = echo_model(inference=Inference(tile_size=(512, 512), mirror=False))
+    network = model.networks[0]
+    found = model.segment(grey(discs(60, 18, (240, 240))), diameter_px="auto")
+    assert found.labels.max() == 16
+    first, second = [shape[2:] for shape in network.seen]
+    assert first == (240, 240)
+    # Discs of about 36 px become 12 px.
+    assert 76 <= second[0] <= 84
+    network.seen.clear()
+    model.segment(grey(discs(60, 6, (240, 240))), diameter_px="auto")
+    assert len(network.seen) == 1
+    network.seen.clear()
+    assert model.segment(grey(np.zeros((64, 64), np.uint8)), diameter_px="auto").confidence == {}
+    assert len(network.seen) == 1
+
+
+def test_a_known_pixel_size_scales_the_image():
+    plan = {"scaling": Scaling(kind="spacing", spacing_um=(1.0, 1.0), diameter_px=12.0)}
+    model = echo_model(**plan, inference=Inference(tile_size=(512, 512), mirror=False))
+    image = Image(discs(40, 12, (160, 120))[None], ("grey",), (0.5, 0.5))
+    assert model.segment(image).labels.shape == (160, 120)
+    assert model.networks[0].seen[-1][2:] == (80, 60)
+    model.segment(image, spacing_um=(0.25, 0.25))
+    assert model.networks[0].seen[-1][2:] == (40, 32)
+
+
+def test_maps_are_blended_over_all_tiles():
+    labels = touching_balls(2, shape=130)
+    image = np.where(labels > 0, 200, 10).astype(np.uint8)
+    done = []
+    maps = echo_model().predict_maps(grey(image), progress=lambda a, b: done.append((a, b)))
+    assert maps["foreground"].shape == (1, 130, 130)
+    np.testing.assert_array_equal(maps["foreground"][0] > 0.5, labels > 0)
+    assert done[-1][0] == done[-1][1] == len(done) == 16
+
+
+def test_wrong_dimensions_and_channels_are_refused():
+    with pytest.raises(InputError, match="spatial axes"):
+        echo_model(3).segment(grey(np.zeros((8, 8), np.uint8)))
+    with pytest.raises(InputError, match="channels"):
+        echo_model().segment(Image(np.zeros((2, 8, 8), np.uint8), ("dapi", "actin")))
+
+
+def test_loads_every_fold_and_predicts_the_same_twice(tmp_path: Path):
+    plan = echo_plan(channels=("grey",), inference=Inference(tile_size=(64, 64)))
+    run = save_run(tmp_path / "run", plan, folds=3)
+    model = Model.load(run)
+    assert (model.name, len(model.networks)) == ("run", 3)
+    image = grey(discs(20, 6, (70, 90)))
+    first, second = model.predict_maps(image), Model.load(run).predict_maps(image)
+    np.testing.assert_array_equal(first["foreground"], second["foreground"])
+
+
+def test_folding_the_norms_changes_nothing_but_the_speed():
+    plan = echo_plan()
+    torch.manual_seed(0)
+    network = plan.network.build(2, 1, plan.representation.heads(2))
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    folded = ready(network, 2)
+    image = torch.randn(1, 1, 32, 32)
+    with torch.inference_mode():
+        expected = network.eval()(image)[0]["foreground"]
+        np.testing.assert_allclose(folded(image)[0]["foreground"], expected, atol=1e-5)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_broken_and_missing_models_are_refused(tmp_path: Path):
+    with pytest.raises(InputError, match="no model 'nuclie'"):
+        Model.load("nuclie")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"without plan\.toml"):
+        Model.load(tmp_path / "empty")
+    run = save_run(tmp_path / "run", echo_plan(), folds=0)
+    with pytest.raises(InputError, match="no fold_"):
+        Model.load(run)
+    (run / "fold_0").mkdir()
+    weights = run / "fold_0" / "weights.safetensors"
+    weights.write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="does not hold this plan's network"):
+        Model.load(run)
+    other = save_run(tmp_path / "other", echo_plan(representation={"kind": "hover"}))
+    weights.write_bytes((other / "fold_0" / "weights.safetensors").read_bytes())
+    with pytest.raises(InputError, match="does not hold this plan's network"):
+        Model.load(run)
+
+
+def test_absent_devices_are_refused():
+    with pytest.raises(InputError, match="--device cpu"):
+        check_device("nonsense")
+    assert best_precision("cpu") in ("float32", "bfloat16")
+
+
+def test_tuned_fields_replace_those_of_the_plan(tmp_path: Path):
+    run = save_run(tmp_path / "run", echo_plan())
+    before = fingerprint_of(run)
+    (run / "tuned.toml").write_text("[default]\nmask_threshold = 0.7\n")
+    assert read_plan(run).representation.mask_threshold == 0.7
+    assert fingerprint_of(run) != before
+    assert find_folder(run) == run
+
+
+def test_shipped_models_are_described():
+    for name, description in models().items():
+        assert find_folder(name).name == name
+        assert isinstance(description, str)

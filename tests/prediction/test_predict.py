@@ -1,0 +1,238 @@
+import csv
+import errno
+import json
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from echo import echo_plan, save_run
+from morula.data.formats import read_labels
+from morula.errors import InputError
+from morula.prediction.model import Model
+from morula.prediction.predict import OutputError, PredictSummary, predict
+from synthetic import picture_of, touching_balls
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder; its untrained network is replaced by one that finds what is bright."""
+    from echo import Echo
+
+    folder = save_run(tmp_path / "run", echo_plan())
+    monkeypatch.setattr(Model, "load", lambda path, device: Model("run", echo_plan(), (Echo(),)))
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for seed, name in enumerate(("a.png", "b.png", "sub/a.png")):
+        labels = touching_balls(2, shape=60 + 10 * seed, radius=7)
+        labels[labels % 2 == 0] = 0
+        cv2.imwrite(str(folder / name), picture_of(labels, seed))
+    return folder
+
+
+def table_of(out: Path) -> list[dict[str, str]]:
+    with (out / "measurements.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def objects_in(out: Path) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for row in table_of(out):
+        counts[row["image"]] = counts.get(row["image"], 0) + 1
+    return counts
+
+
+def labels_in(out: Path, summary: PredictSummary) -> dict[str, int]:
+    return {row.id: int(read_labels(out / row.labels).max()) for row in summary.rows if row.labels}
+
+
+def test_writes_labels_overlays_measurements_and_a_record(run: Path, images: Path, tmp_path: Path):
+    out, calls = tmp_path / "out", []
+    summary = predict([images], out, model=run, workers=2, progress=lambda a, b: calls.append((a, b)))
+    assert [row.id for row in summary.rows] == ["a", "b", "sub/a"]
+    assert (summary.done, summary.skipped, summary.failed) == (3, 0, {})
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    counts = labels_in(out, summary)
+    assert counts == objects_in(out) == {row.id: row.n_objects for row in summary.rows}
+    assert all(count > 3 for count in counts.values())
+    assert cv2.imread(str(out / "overlays/sub/a.png")).shape[2] == 3
+    record = json.loads((out / "run.json").read_text())
+    assert record["command"].startswith(f"morula predict {images} -o {out} --model {run}")
+    assert record["plan_hash"] == echo_plan().hash
+    assert set(record["versions"]) == {"morula", "python", "torch", "numpy", "numba"}
+    row = record["images"][0]
+    assert 10 < row["median_diameter_px"] < 18
+    assert 0 < row["mean_confidence"] <= 1
+    assert row["least_certain"][0].keys() == {"label", "confidence", "centroid_y", "centroid_x"}
+    assert not list(out.rglob("*.part*"))
+
+
+def test_finished_images_are_skipped_and_the_table_stays_complete(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    predict([images], out, model=run)
+    before = table_of(out)
+    times = {path: path.stat().st_mtime_ns for path in (out / "labels").rglob("*.tif")}
+    (out / "overlays/b.png").unlink()
+    summary = predict([images], out, model=run)
+    assert (summary.done, summary.skipped) == (3, 2)
+    assert times[out / "labels/a.tif"] == (out / "labels/a.tif").stat().st_mtime_ns
+    assert times[out / "labels/b.tif"] != (out / "labels/b.tif").stat().st_mtime_ns
+    assert sorted(map(str, table_of(out))) == sorted(map(str, before))
+
+
+def test_a_changed_image_model_or_option_is_predicted_again(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    predict([images], out, model=run)
+    cv2.imwrite(str(images / "a.png"), np.zeros((30, 30), np.uint8))
+    summary = predict([images], out, model=run)
+    assert summary.skipped == 2
+    assert "a" not in objects_in(out)
+    assert summary.rows[0].n_objects == 0
+    assert predict([images], out, model=run, diameter=12.0).skipped == 0
+    (run / "tuned.toml").write_text("[default]\nmask_threshold = 0.6\n")
+    assert predict([images], out, model=run, diameter=12.0).skipped == 0
+    assert predict([images], out, model=run, diameter=12.0).skipped == 3
+
+
+def test_images_of_an_earlier_call_stay_in_the_table(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    predict([images / "b.png"], out, model=run)
+    predict([images / "a.png"], out, model=run)
+    assert set(objects_in(out)) == {"a", "b"}
+    assert [row["id"] for row in json.loads((out / "run.json").read_text())["images"]] == ["a", "b"]
+
+
+def test_a_bad_image_is_named_and_the_others_are_done(run: Path, images: Path, tmp_path: Path):
+    (images / "b.png").write_text("this is no image")
+    (images / "empty.png").touch()
+    cv2.imwrite(str(images / "colour.png"), np.random.default_rng(0).integers(0, 255, (9, 9, 3), np.uint8))
+    out = tmp_path / "out"
+    summary = predict([images], out, model=run)
+    assert summary.done == 2
+    assert set(summary.failed) == {str(images / name) for name in ("b.png", "colour.png", "empty.png")}
+    assert "channels" in summary.failed[str(images / "colour.png")]
+    assert {
+        row["id"] for row in json.loads((out / "run.json").read_text())["images"] if "failure" in row
+    } == {
+        "b",
+        "colour",
+        "empty",
+    }
+    assert not (out / "labels/b.tif").exists()
+    # Failures are tried again.
+    labels = touching_balls(2, shape=60, radius=7)
+    cv2.imwrite(str(images / "b.png"), picture_of(labels))
+    assert set(predict([images], out, model=run).failed) == {
+        str(images / name) for name in ("colour.png", "empty.png")
+    }
+
+
+def test_a_failure_that_nobody_foresaw_is_named_by_its_kind(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("by hand")
+
+    monkeypatch.setattr("morula.prediction.predict.measure", fail)
+    summary = predict([images], tmp_path / "out", model=run)
+    assert summary.done == 0
+    assert set(summary.failed.values()) == {"ZeroDivisionError: by hand"}
+
+
+def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    real = Path.write_bytes
+    written = []
+
+    def write_bytes(path: Path, data: bytes) -> int:
+        written.append(path)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(OutputError, match="disk is full"):
+        predict([images], out, model=run)
+    assert not list(out.rglob("*.part*"))
+    record = json.loads((out / "run.json").read_text())
+    assert [row["id"] for row in record["images"]] == ["a"]
+    monkeypatch.undo()
+    monkeypatch.setattr(Model, "load", run_again(run))
+    summary = predict([images], out, model=run)
+    assert (summary.done, summary.skipped) == (3, 1)
+    assert set(objects_in(out)) == {"a", "b", "sub/a"}
+
+
+def run_again(run: Path):
+    from echo import Echo
+
+    return lambda path, device: Model("run", echo_plan(), (Echo(),))
+
+
+def test_an_output_that_cannot_be_a_folder_is_refused_before_any_work(
+    run: Path, images: Path, tmp_path: Path
+):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match="cannot be written"):
+        predict([images], tmp_path / "out", model=run)
+
+
+def test_rows_half_written_by_a_killed_run_are_dropped(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    predict([images / "a.png", images / "b.png"], out, model=run)
+    complete = objects_in(out)
+    record = json.loads((out / "run.json").read_text())
+    record["images"] = record["images"][:1]
+    (out / "run.json").write_text(json.dumps(record))
+    with (out / "measurements.csv").open("a") as file:
+        file.write("b,7,12")
+    predict([images / "a.png", images / "b.png"], out, model=run)
+    assert objects_in(out) == complete
+
+
+def test_exports_on_request(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    predict([images / "a.png"], out, model=run)
+    summary = predict([images / "a.png"], out, model=run, export=("roi", "geojson"))
+    assert summary.skipped == 0
+    count = summary.rows[0].n_objects
+    with zipfile.ZipFile(out / "rois/a.zip") as file:
+        assert len(file.namelist()) == count
+    assert len(json.loads((out / "geojson/a.geojson").read_text())["features"]) == count
+    assert predict([images / "a.png"], out, model=run, export=("roi", "geojson")).skipped == 1
+    with pytest.raises(InputError, match="Did you mean 'geojson'"):
+        predict([images], out, model=run, export=("geojsn",))
+
+
+def test_one_image_reports_its_tiles(run: Path, images: Path, tmp_path: Path):
+    calls = []
+    predict([images / "sub/a.png"], tmp_path / "out", model=run, progress=lambda a, b: calls.append((a, b)))
+    assert calls == [(i + 1, 4) for i in range(4)]
+
+
+def test_missing_inputs_and_models_are_refused(run: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="does not exist"):
+        predict([tmp_path / "nowhere"], tmp_path / "out", model=run)
+    (tmp_path / "void").mkdir()
+    with pytest.raises(InputError, match="no images"):
+        predict([tmp_path / "void"], tmp_path / "out", model=run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pixel_size_gives_micrometres(run: Path, images: Path, tmp_path: Path):
+    predict([images / "a.png"], tmp_path / "out", model=run, pixel_size=0.5)
+    row = table_of(tmp_path / "out")[0]
+    assert float(row["equivalent_diameter_um"]) == pytest.approx(
+        float(row["equivalent_diameter_px"]) / 2, 1e-4
+    )
+    options = json.loads((tmp_path / "out/run.json").read_text())["options"]
+    assert options["pixel_size"] == [0.5]
