@@ -168,8 +168,3 @@ def _draw_worst(
 def _inside(name: str) -> str:
     """`name` as a path that cannot leave its folder: ids may come from an index."""
     return "/".join(part for part in name.split("/") if part not in ("", ".", "..")) or "image"
-
-
-def _inside(name: str) -> str:
-    """`name` as a path that cannot leave its folder: ids may come from an index."""
-    return "/".join(part for part in name.split("/") if part not in ("", ".", "..")) or "image"
