@@ -88,13 +88,12 @@ def test_channels_get_colours_and_rgb_stays_as_it_is():
     pixels = np.zeros((2, 40, 40), np.uint16)
     pixels[0, :20], pixels[1, 20:] = 900, 50
     picture = draw_overlay(Image(pixels, ("dapi", "actin")), labels)
-    assert picture[10, 10].tolist() == [0, 255, 0]
-    assert picture[-10, 10].tolist() == [255, 0, 255]
+    np.testing.assert_allclose(picture[10, 10], [0, 255, 0], atol=20)
+    np.testing.assert_allclose(picture[-10, 10], [255, 0, 255], atol=20)
     stained = np.zeros((3, 40, 40), np.uint8)
     stained[0], stained[2] = 200, np.linspace(0, 200, 40)
     picture = draw_overlay(Image(stained, ("red", "green", "blue")), labels)
-    assert picture[20, 0].tolist()[1:] == [0, 0]
-    assert picture[20, 0, 0] == 255
+    np.testing.assert_allclose(picture[20, 0], [255, 0, 0], atol=20)
 
 
 def test_nan_and_constant_images_can_be_drawn():

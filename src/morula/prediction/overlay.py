@@ -100,7 +100,7 @@ def first_met(labels: Labels) -> Labels:
 def _draw_plane(image: Image, labels: Labels, truth: Labels | None) -> Picture:
     factor = _factor(labels.shape)
     height, width = (max(1, round(n * factor)) for n in labels.shape)
-    picture = _stretch(_resize(image.pixels, (height, width)), image.channels)
+    picture = _render(image, (height, width))
     coarse = _shrink(labels, (height, width))
     zoom = (height / coarse.shape[0], width / coarse.shape[1])
     if truth is not None:
@@ -134,15 +134,14 @@ def _factor(shape: tuple[int, ...]) -> float:
     return float(max(1, min(8, round(SMALLEST / longest))))
 
 
-def _resize(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Channels last, float32 ``(*shape, C)``."""
+def _render(image: Image, shape: tuple[int, int]) -> Picture:
+    """A plane ``(C, y, x)`` as a picture of another size."""
     # Far more pixels than needed: most are not even looked at.
-    step = max(1, min(n // (2 * m) for n, m in zip(pixels.shape[1:], shape, strict=True)))
-    few = np.moveaxis(pixels[:, ::step, ::step], 0, -1).astype(np.float32)
-    few = np.nan_to_num(few, posinf=0.0, neginf=0.0)
-    how = cv2.INTER_AREA if few.shape[0] > shape[0] else cv2.INTER_CUBIC
-    resized = cv2.resize(few, shape[::-1], interpolation=how)
-    return resized.reshape(*shape, len(pixels))
+    step = max(1, min(n // (2 * m) for n, m in zip(image.pixels.shape[1:], shape, strict=True)))
+    few = np.moveaxis(image.pixels[:, ::step, ::step], 0, -1).astype(np.float32)
+    rgb = _to_rgb(np.nan_to_num(few, posinf=0.0, neginf=0.0), image.channels)
+    how = cv2.INTER_AREA if rgb.shape[0] > shape[0] else cv2.INTER_CUBIC
+    return (np.clip(cv2.resize(rgb, shape[::-1], interpolation=how), 0, 1) * 255).astype(np.uint8)
 
 
 def _shrink(labels: Labels, shape: tuple[int, int]) -> Labels:
@@ -155,33 +154,31 @@ def _shrink(labels: Labels, shape: tuple[int, int]) -> Labels:
     return np.ascontiguousarray(labels[np.ix_(rows, columns)])
 
 
-def _stretch(pixels: np.ndarray, channels: tuple[str, ...]) -> Picture:
-    """Channels-last pixels as RGB, each channel from its 0.3rd to its 99.8th percentile."""
+def _to_rgb(pixels: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
+    """Channels-last pixels as RGB, 0 to 1, stretched from the 0.3rd to the 99.8th percentile."""
     if channels[:3] == ("red", "green", "blue"):
         # One range for all three: hues stay as they are.
-        return _to_bytes(_unit(pixels[..., :3]))
+        return _unit(pixels[..., :3])
     if len(channels) == 1:
-        grey = _unit(pixels)
-        return _to_bytes(np.repeat(_lift(grey), 3, -1))
+        return np.repeat(_lift(_unit(pixels)), 3, -1)
     total = np.zeros((*pixels.shape[:2], 3), np.float32)
     for index in range(pixels.shape[-1]):
         colour = np.array(_CHANNEL_COLOURS[index % len(_CHANNEL_COLOURS)], np.float32)
         total += _lift(_unit(pixels[..., index : index + 1])) * colour
-    return _to_bytes(total)
+    return total
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
     low, high = np.percentile(values, [0.3, 99.8])
-    return np.clip((values - low) / (high - low if high > low else 1), 0, 1)
+    if high <= low:
+        # A few objects on an even ground: the whole range shows them.
+        low, high = float(values.min()), float(values.max())
+    return np.clip((values - low) / (high - low if high > low else 1), 0, 1).astype(np.float32)
 
 
 def _lift(grey: np.ndarray) -> np.ndarray:
     """Mostly dark pictures get a gamma that lifts their faint objects."""
     return grey**0.6 if np.median(grey) < 0.2 else grey
-
-
-def _to_bytes(values: np.ndarray) -> Picture:
-    return (np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def _palette(picture: Picture) -> np.ndarray:
