@@ -3,8 +3,8 @@
     python benchmarks/kernels.py [--size 1024] [--objects 500] [--rounds 7] [--json kernels.json]
 
 Ours and the alternative take turns, so that a busy machine slows both alike; the ratio is the median over the
-rounds of (alternative / ours). "own" is the least ratio that the design notes give for this pair; blank where they
-give none. StarDist's matching is written out here as its package defines it (dense overlap matrix, one
+rounds of (alternative / ours). "own" is the least ratio that the design notes give for this pair; blank where
+they give none. StarDist's matching is written out here as its package defines it (dense overlap matrix, one
 assignment per threshold); its own package counts the overlap in compiled code.
 """
 
@@ -223,8 +223,8 @@ def kernel_rows(scene: Scene, rounds: int) -> list[Row]:
             lambda: ap_by_stardist(truth, predicted), same_ap),
         row("watershed", "scikit-image", 4, lambda: watershed(scene.relief, scene.markers, mask),
             lambda: sk_watershed(scene.relief, scene.markers, mask=mask), agree(flooded, by_skimage)),
-        row("two nearest distances", "EDT per cell", 50 if truth.max() > 250 else 7, lambda: two_nearest_distances(truth, 32),
-            lambda: two_nearest_by_cell(truth)),
+        row("two nearest distances", "EDT per cell", 50 if truth.max() > 250 else 7,
+            lambda: two_nearest_distances(truth, 32), lambda: two_nearest_by_cell(truth)),
         row("signed distance", "scipy crops", np.nan, lambda: signed_distance(truth, (1.0, 1.0)),
             lambda: signed_by_cell(truth)),
         row("HoVer maps", "crop loop", 6, lambda: centroid_offsets(truth), lambda: offsets_by_cell(truth),
@@ -240,8 +240,8 @@ def kernel_rows(scene: Scene, rounds: int) -> list[Row]:
             lambda: remove_small_objects(truth, max_size=49)),
         row("fill holes", "scipy crops", 2.8, lambda: fill_holes(gaps), lambda: fill_by_scipy(gaps),
             agree(fill_holes(gaps), fill_by_scipy(gaps))),
-        row("components and growth", "scikit-image, EDT", np.nan, lambda: grow(connected_components(core), mask),
-            lambda: grow_by_scipy(core, mask), agree(grow(connected_components(core), mask) > 0, mask)),
+        row("components and growth", "scikit-image, EDT", np.nan,
+            lambda: grow(connected_components(core), mask), lambda: grow_by_scipy(core, mask), agree(grow(connected_components(core), mask) > 0, mask)),
     ]  # fmt: skip
 
 
@@ -281,10 +281,9 @@ def print_tables(rows: list[Row], decoders: list[dict[str, float | str]], size: 
     print("| kernel | alternative | ours, ms | alternative / ours | own | agreement |")
     print("|---|---|--:|--:|--:|--:|")
     for r in rows:
+        own = "" if np.isnan(r.own) else f"x{r.own:g}"
         agreement = "" if np.isnan(r.agreement) else f"{r.agreement:.5f}"
-        print(
-            f"| {r.kernel} | {r.alternative} | {r.ours_ms:.2f} | x{r.ratio:.1f} | x{r.own:g} | {agreement} |"
-        )
+        print(f"| {r.kernel} | {r.alternative} | {r.ours_ms:.2f} | x{r.ratio:.1f} | {own} | {agreement} |")
     print("\n| decoder | ms | AP@0.5 |\n|---|--:|--:|")
     for d in decoders:
         print(f"| {d['representation']} | {d['ms']:.1f} | {d['ap']:.3f} |")
