@@ -241,7 +241,8 @@ def kernel_rows(scene: Scene, rounds: int) -> list[Row]:
         row("fill holes", "scipy crops", 2.8, lambda: fill_holes(gaps), lambda: fill_by_scipy(gaps),
             agree(fill_holes(gaps), fill_by_scipy(gaps))),
         row("components and growth", "scikit-image, EDT", np.nan,
-            lambda: grow(connected_components(core), mask), lambda: grow_by_scipy(core, mask), agree(grow(connected_components(core), mask) > 0, mask)),
+            lambda: grow(connected_components(core), mask), lambda: grow_by_scipy(core, mask),
+            agree(grow(connected_components(core), mask) > 0, mask)),
     ]  # fmt: skip
 
 
