@@ -177,7 +177,7 @@ class _Pace:
 def duration(seconds: float) -> str:
     """Seconds as a person says them.
 
-    >>> duration(8.4), duration(90), duration(7260)
+    >>> duration(8.4), duration(90.0), duration(7260.0)
     ('8 s', '1 min 30 s', '2 h 1 min')
     """
     whole = round(seconds)
