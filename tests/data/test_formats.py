@@ -274,6 +274,13 @@ def test_labels_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_ignore_label_may_be_the_largest_number(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[0, 7], [2**32 - 1, 300]], np.uint32))
+    assert read_labels(tmp_path / "a.tif", ignore_label=2**32 - 1).tolist() == [[0, 7], [-1, 300]]
+    with pytest.raises(InputError, match="ids up to 4294967295"):
+        read_labels(tmp_path / "a.tif")
+
+
 def test_whole_floats_gaps_and_the_ignore_label_are_fine(tmp_path: Path) -> None:
     ids = np.array([[0, 7], [-1, 300]], np.float32)
     tifffile.imwrite(tmp_path / "a.tif", ids, metadata=None)

@@ -38,6 +38,27 @@ def test_bad_tables_are_refused(text: str, message: str, tmp_path: Path) -> None
         read_index(write(tmp_path / "index.csv", text))
 
 
+@pytest.mark.parametrize(
+    "name", ["../../up", "/etc/up", "a/../b", "..", ".", "./a", "a//b", "a/", "..\\..\\up"]
+)
+def test_an_id_that_leads_out_of_its_folder_is_refused(name: str, tmp_path: Path) -> None:
+    root = make_dataset(tmp_path)
+    write(root / "index.csv", f"id,image,labels\n{name},images/0.png,labels/0.tif\n")
+    with pytest.raises(InputError, match=r"line 2: id .* is no plain name.*Rename it"):
+        open_dataset(root)
+
+
+def test_an_image_outside_needs_an_id(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path / "data")
+    (root / "images/0.png").rename(tmp_path / "0.png")
+    for place in ("../0.png", tmp_path / "0.png"):
+        write(root / "index.csv", f"image,labels\n{place},labels/0.tif\n")
+        with pytest.raises(InputError, match="does not lie below the data set.*column 'id'"):
+            open_dataset(root)
+        write(root / "index.csv", f"id,image,labels\ndeep/a,{place},labels/0.tif\n")
+        assert [sample.id for sample in open_dataset(root).labelled] == ["deep/a"]
+
+
 def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_bytes("id\nü\n".encode("latin-1"))
     with pytest.raises(InputError, match="Save it as CSV in UTF-8"):

@@ -119,11 +119,3 @@ def test_evaluating_imports_no_torch():
     code = "import sys, morula.evaluation.evaluate, morula.evaluation.report, morula.evaluation.pictures\n"
     code += "import morula.prediction.overlay\nassert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_pictures_stay_in_their_folder(dataset: Path, predicted: Path, tmp_path: Path):
-    (dataset / "index.csv").write_text("id,image,labels\n../../up,images/a.png,labels/a.tif\n")
-    (predicted / "labels/a.tif").rename(predicted / "labels/up.tif")
-    metrics = evaluate(predicted, dataset, tmp_path / "deep/out")
-    assert metrics["overlays"] == {"../../up": "overlays/up.jpg"}
-    assert (tmp_path / "deep/out/overlays/up.jpg").is_file()

@@ -155,15 +155,15 @@ def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) ->
     if pixels.dtype.kind not in "uif":
         msg = f"{name} holds {pixels.dtype} values; expected integer ids. Save labels as integers."
         raise BadFileError("unusable values", msg)
-    low, high = pixels.min(), pixels.max()
+    # A fill value at the end of the number range may well be the ignore label.
+    counted = True if ignore_label is None else pixels != ignore_label
+    low, high = np.min(pixels, where=counted, initial=0), np.max(pixels, where=counted, initial=0)
     if pixels.dtype.kind == "f" and not (np.isfinite([low, high]).all() and (pixels % 1 == 0).all()):
         msg = f"{name} holds fractions, NaN or infinity; expected integer ids. Save labels as integers."
         raise BadFileError("fractional labels", msg)
     if high > np.iinfo(np.int32).max:
         msg = f"{name} holds ids up to {high}; expected at most 2147483647. Renumber the objects."
         raise BadFileError("ids too large", msg)
-    if ignore_label is not None:
-        low = np.min(pixels, where=pixels != ignore_label, initial=0)
     if low < 0:
         msg = (
             f"{name} holds negative ids (down to {low}); expected 0 for background and positive ids."

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
@@ -68,7 +68,8 @@ def read_index(path: Path) -> list[dict[str, str]]:
     """Rows of an ``index.csv`` (commas, semicolons or tabs), each with the key ``id`` or ``image``.
 
     Raises:
-        InputError: No such columns, a row with too many cells, or an id twice.
+        InputError: No such columns, a row with too many cells, an id twice, or one that is no path below a
+            folder.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -89,8 +90,31 @@ def read_index(path: Path) -> list[dict[str, str]]:
             what = "is a second row of" if row[key] in seen else "has too few or too many cells:"
             msg = f"{path}, line {number} {what} {key} {row[key]!r}. Mend or remove it."
             raise InputError(msg)
+        _check_id(key, row[key], f"{path}, line {number}")
         seen.add(row[key])
     return rows
+
+
+def _check_id(key: str, value: str, place: str) -> None:
+    """Refuse ids that lead out of a folder: results are written below their folder under the id.
+
+    Raises:
+        InputError: Names the row.
+    """
+    name = PurePosixPath(value)
+    inside = bool(name.parts) and not name.is_absolute() and ".." not in name.parts and "\0" not in value
+    if key == "image" and not inside:
+        msg = (
+            f"{place}: image {value!r} does not lie below the data set. Give it a name in a column 'id', or"
+            " move it there."
+        )
+        raise InputError(msg)
+    if key == "id" and not (inside and name.as_posix() == value and "\\" not in value):
+        msg = (
+            f"{place}: id {value!r} is no plain name; expected one such as a or plate1/a, without '..', '\\',"
+            " an empty part or a leading '/'. Rename it."
+        )
+        raise InputError(msg)
 
 
 def join_index(samples: Sequence[Sample], rows: Rows, path: Path) -> list[Sample]:

@@ -158,13 +158,8 @@ def _draw_worst(
             # The scores stand without the picture's background.
             image = None
         picture = draw_comparison(image, pairing.dataset.labels(sample), read_labels(path))
-        target = Path("overlays") / f"{_inside(sample.id)}.jpg"
+        target = Path("overlays") / f"{sample.id}.jpg"
         write_jpeg(out / target, picture)
         drawn[sample.id] = target.as_posix()
         progress(len(drawn), len(rows))
     return drawn
-
-
-def _inside(name: str) -> str:
-    """`name` as a path that cannot leave its folder: ids may come from an index."""
-    return "/".join(part for part in name.split("/") if part not in ("", ".", "..")) or "image"
