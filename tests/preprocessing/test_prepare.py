@@ -52,6 +52,19 @@ def test_arrays_on_the_working_grid(root):
             assert item.diameter_px == 0
 
 
+def test_ids_of_any_size_become_1_to_n(root):
+    dataset = open_dataset(root / "data")
+    sample = dataset.samples[0]
+    labels = dataset.labels(sample)
+    # Neighbours that a float32, in which patches are cut, cannot tell apart.
+    large = np.where(labels > 0, labels + (1 << 30), 0).astype(np.uint32)
+    tifffile.imwrite(sample.labels[0], large, metadata={"axes": "ZYX"[-labels.ndim :]})
+    item = prepare(dataset, [sample], plan_for(dataset), root / "cache")[0]
+    found = np.load(item.labels)
+    assert np.unique(found).tolist() == list(range(int(labels.max()) + 1))
+    np.testing.assert_array_equal(found > 0, labels > 0)
+
+
 def test_rescaled(root):
     dataset = open_dataset(root / "data")
     item = prepare(dataset, dataset.samples[:1], plan_for(dataset, factor=0.5), root / "cache")[0]

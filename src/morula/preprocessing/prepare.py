@@ -14,6 +14,7 @@ from morula.data.files import write_atomic
 from morula.data.sample import Image, Sample
 from morula.errors import InputError
 from morula.labels.measure import diameters
+from morula.labels.renumber import renumber
 from morula.labels.resample import resample_labels
 from morula.planning.modality import features, modality_names
 from morula.planning.plan import Plan
@@ -21,7 +22,7 @@ from morula.preprocessing.geometry import resample, select_channels, working_sha
 from morula.preprocessing.intensity import normalize
 from morula.types import Labels
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised when the meaning of the cached arrays changes: older ones are then written anew."""
 
 
@@ -36,7 +37,7 @@ class Prepared:
     """``.npy``, float16 ``(C, *spatial)``, normalised."""
 
     labels: Path | None
-    """``.npy``, int32 ``(*spatial)``, -1 where not annotated; None: unlabelled."""
+    """``.npy``, int32 ``(*spatial)``, ids 1 to n, -1 where not annotated; None: unlabelled."""
 
     attributes: dict[str, str]
     """Further columns of the dataset's index."""
@@ -118,7 +119,8 @@ def _working_arrays(
     arrays = {"image": pixels.astype(np.float16)}
     diameter = 0.0
     if labels is not None:
-        arrays["labels"] = labels
+        # Files may hold ids of any size; training wants tables by id, and ids that a float32 holds.
+        arrays["labels"] = renumber(labels)
         sizes = diameters(labels)
         diameter = float(np.median(sizes)) if len(sizes) else 0.0
     return arrays, {"features": features(image.pixels).tolist(), "diameter_px": diameter}
