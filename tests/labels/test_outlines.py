@@ -1,47 +1,57 @@
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
-from skimage.measure import label as sk_label
 
 from morula.labels.outlines import outlines
-from synthetic import touching_balls
+from rings import fill
 
 
-def area(corners):
-    y, x = corners.T
-    return (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2
-
-
-def test_a_pixel_is_a_square():
-    labels = np.zeros((3, 3), np.int32)
-    labels[1, 2] = 6
-    [(label, corners)] = outlines(labels)
-    assert label == 6
-    assert corners.tolist() == [[1, 2], [1, 3], [2, 3], [2, 2]]
-
-
-def test_one_polygon_per_object_with_its_area():
-    labels = touching_balls(2)
+@settings(deadline=None, max_examples=100)
+@given(arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 3)))
+def test_filled_again_they_are_the_same_pixels(labels: np.ndarray):
     found = outlines(labels)
-    assert [label for label, _ in found] == list(range(1, labels.max() + 1))
-    assert [area(corners) for _, corners in found] == np.bincount(labels.ravel())[1:].tolist()
+    objects = found.objects()
+    assert list(objects) == np.unique(labels[labels > 0]).tolist()
+    for id_, rings in objects.items():
+        filled = fill([found.ring(ring) for ring in rings], labels.shape)
+        np.testing.assert_array_equal(filled, labels == id_)
+        assert found.areas[rings].sum() == (labels == id_).sum()
+        # One outline per 4-connected piece.
+        assert (found.areas[rings] > 0).sum() == ndimage.label(labels == id_)[1]
 
 
-@settings(max_examples=60, deadline=None)
-@given(arrays(np.int32, (8, 8), elements=st.sampled_from([-1, 0, 1, 1, 2])))
-def test_pieces_and_holes(labels):
-    pieces = sk_label(np.maximum(labels, 0), connectivity=1)
-    # Objects join across faces, so a hole that opens across a corner is outside.
-    expected = sorted(
-        (int(labels[pieces == i][0]), float(ndimage.binary_fill_holes(pieces == i, np.ones((3, 3))).sum()))
-        for i in range(1, pieces.max() + 1)
-    )
-    assert sorted((label, area(corners)) for label, corners in outlines(labels)) == expected
+def test_a_ring_with_its_hole():
+    labels = np.ones((3, 3), np.int32)
+    labels[1, 1] = 0
+    found = outlines(labels)
+    assert found.areas.tolist() == [9, -1]
+    assert found.ring(0).tolist() == [[0, 0], [0, 3], [3, 3], [3, 0]]
+    assert sorted(found.ring(1).tolist()) == [[1, 1], [1, 2], [2, 1], [2, 2]]
+
+
+def test_every_edge_gives_the_whole_perimeter(labels: np.ndarray):
+    plane = labels if labels.ndim == 2 else labels[len(labels) // 2]
+    found = outlines(plane, every_edge=True)
+    steps = [np.abs(found.ring(i) - np.roll(found.ring(i), 1, 0)).sum(1) for i in range(len(found.ids))]
+    assert (np.concatenate(steps) == 1).all()
+
+
+def test_areas_are_those_of_opencv():
+    labels = np.zeros((20, 20), np.int32)
+    cv2.circle(labels, (9, 10), 7, 1, -1)
+    found = outlines(labels)
+    assert found.areas[0] == (labels == 1).sum()
+    assert cv2.contourArea(found.ring(0)) == found.areas[0]
 
 
 def test_volumes_are_refused():
-    with pytest.raises(ValueError, match="3 axes"):
+    with pytest.raises(ValueError, match="one plane at a time"):
         outlines(np.zeros((2, 2, 2), np.int32))
+
+
+def test_nothing_there():
+    assert outlines(np.zeros((4, 4), np.int32)).objects() == {}

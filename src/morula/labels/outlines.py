@@ -1,77 +1,120 @@
-"""Outlines of objects as polygons, for exports."""
+"""Outlines of objects along the edges between pixels: filled again they give back exactly the same pixels.
 
+A ring runs on pixel corners with the object on its right: clockwise on the screen around the object,
+counter-clockwise around a hole. Pixels that touch only at a corner are different pieces; rings never cross.
+"""
+
+from dataclasses import dataclass
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Int32, Int64
 from numba import njit
 
-from morula.labels.components import connected_components
-from morula.labels.extents import extents
 from morula.types import Labels
 
-Outline = tuple[int, Float64[np.ndarray, "_ 2"]]
-"""Id, and corners ``(n, 2)`` as y, x."""
+
+@dataclass(frozen=True)
+class Outlines:
+    """All rings of a 2D label image, in the order of their topmost left pixels."""
+
+    ids: Int32[np.ndarray, " rings"]
+    """The object of each ring."""
+
+    areas: Int64[np.ndarray, " rings"]
+    """Pixels that a ring encloses; negative for a hole."""
+
+    ends: Int64[np.ndarray, " rings"]
+    """One past each ring's last corner in `corners`."""
+
+    corners: Int32[np.ndarray, "corners 2"]
+    """``(y, x)`` of pixel corners; the first pixel lies between (0, 0) and (1, 1)."""
+
+    def ring(self, index: int) -> Int32[np.ndarray, "_ 2"]:
+        """Corners ``(n, 2)`` of one ring; the first is not repeated at the end."""
+        return self.corners[self.ends[index - 1] if index else 0 : self.ends[index]]
+
+    def objects(self) -> dict[int, list[int]]:
+        """Rings of each object in ascending order of ids: its outlines and its holes."""
+        rings: dict[int, list[int]] = {}
+        for index in np.argsort(self.ids, kind="stable").tolist():
+            rings.setdefault(int(self.ids[index]), []).append(index)
+        return rings
 
 
-def outlines(labels: Labels) -> list[Outline]:
-    """Outer outline of every object along the edges of its pixels, ascending by id.
-
-    Pixel i spans i to i + 1, as in ImageJ and QuPath, so a polygon's area is exactly the number
-    of pixels (holes counted in). An object in several pieces (across faces) gives one polygon each.
+def outlines(labels: Labels, *, every_edge: bool = False) -> Outlines:
+    """Trace every object and every hole of a 2D image, in one pass.
 
     Args:
-        labels: Ids ``(y, x)``.
-
-    Returns:
-        Id and corners y, x ``(n, 2)``, clockwise on the screen, first corner not repeated.
+        labels: Ids ``(y, x)``; those below 1 are background.
+        every_edge: Give a corner for every pixel edge, not only where the outline turns.
 
     Raises:
-        ValueError: `labels` is not 2D.
+        ValueError: The labels are not 2D.
 
     Example:
-        >>> [(label, corners)] = outlines(np.array([[0, 4, 4]], np.int32))
-        >>> label, corners.tolist()
-        (4, [[0.0, 1.0], [0.0, 3.0], [1.0, 3.0], [1.0, 1.0]])
+        >>> outlines(np.array([[0, 5, 5]], np.int32)).ring(0).tolist()
+        [[0, 1], [0, 3], [1, 3], [1, 1]]
     """
     if labels.ndim != 2:
-        msg = f"labels of {labels.ndim} axes have no outlines; give one plane (y, x)"
+        msg = f"labels have {labels.ndim} axes; outlines need 2, one plane at a time"
         raise ValueError(msg)
-    pieces = connected_components(labels)
-    rows = extents(pieces)
-    found: list[Outline] = []
-    for piece, low, high in zip(rows.ids.tolist(), rows.low.tolist(), rows.high.tolist(), strict=True):
-        window = np.pad(pieces[low[0] : high[0], low[1] : high[1]] == piece, 1)
-        start = int(window[1].argmax())
-        corners = _trace(window, start) + np.array(low) - 1
-        found.append((int(labels[low[0], low[1] + start - 1]), corners.astype(np.float64)))
-    return sorted(found, key=lambda outline: outline[0])
+    return Outlines(*_trace(np.ascontiguousarray(labels), every_edge))
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _trace(inside, start):
-    """Walks the pixel edges clockwise, object on the right, from the first pixel's upper left corner.
+def _grown(array):
+    new = np.empty((2 * len(array), *array.shape[1:]), array.dtype)
+    new[: len(array)] = array
+    return new
 
-    `inside` is padded by one pixel; `start` is the first column of its row 1 that is set.
-    """
-    corners = []
-    # Directions: right, down, left, up. The pixels ahead of a corner, on the right and left hand.
-    steps = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
-    right = np.array([[0, 0], [0, -1], [-1, -1], [-1, 0]])
-    left = np.array([[-1, 0], [0, 0], [0, -1], [-1, -1]])
-    y, x, direction = 1, start, 0
-    corners.append((y, x))
-    while True:
-        y += steps[direction, 0]
-        x += steps[direction, 1]
-        if not inside[y + right[direction, 0], x + right[direction, 1]]:
-            turn = 1
-        elif inside[y + left[direction, 0], x + left[direction, 1]]:
-            turn = 3
-        else:
-            continue
-        if y == 1 and x == start:
-            return np.array(corners)
-        corners.append((y, x))
-        direction = (direction + turn) % 4
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _trace(labels, every_edge):  # noqa: C901 - one walk along the edges
+    height, width = labels.shape
+    # Directions: up, right, down, left; the pixel to the right of an edge, and the one to its left, when
+    # standing on the corner (y, x) and looking along the direction.
+    dy = np.array([-1, 0, 1, 0])
+    dx = np.array([0, 1, 0, -1])
+    right_y, right_x = np.array([-1, 0, 0, -1]), np.array([0, 0, -1, -1])
+    left_y, left_x = np.array([-1, -1, 0, 0]), np.array([-1, 0, 0, -1])
+    seen = np.zeros((height, width), np.bool_)
+    ids, areas, ends = np.empty(256, np.int32), np.empty(256, np.int64), np.empty(256, np.int64)
+    corners = np.empty((4096, 2), np.int32)
+    rings, used = 0, 0
+    for row in range(height):
+        for column in range(width):
+            label = labels[row, column]
+            if label <= 0 or seen[row, column] or (column > 0 and labels[row, column - 1] == label):
+                continue
+            # Up along the left edge of this pixel.
+            y, x, way = row + 1, column, 0
+            twice_area = 0
+            while True:
+                if way == 0:
+                    if seen[y - 1, x]:
+                        break
+                    seen[y - 1, x] = True
+                y, x = y + dy[way], x + dx[way]
+                # Shoelace, with the object on the right.
+                twice_area += dx[way] * -y + dy[way] * x
+                ry, rx = y + right_y[way], x + right_x[way]
+                ly, lx = y + left_y[way], x + left_x[way]
+                turn = 0
+                if not (0 <= ry < height and 0 <= rx < width and labels[ry, rx] == label):
+                    turn = 1
+                elif 0 <= ly < height and 0 <= lx < width and labels[ly, lx] == label:
+                    turn = 3
+                if turn or every_edge:
+                    if used == len(corners):
+                        corners = _grown(corners)
+                    corners[used, 0], corners[used, 1] = y, x
+                    used += 1
+                way = (way + turn) % 4
+            if rings == len(ids):
+                ids, areas, ends = _grown(ids), _grown(areas), _grown(ends)
+            ids[rings], areas[rings], ends[rings] = label, twice_area // 2, used
+            rings += 1
+    return ids[:rings].copy(), areas[:rings].copy(), ends[:rings].copy(), corners[:used].copy()

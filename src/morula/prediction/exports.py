@@ -17,7 +17,7 @@ import numpy as np
 
 from morula.data.files import write_atomic
 from morula.errors import InputError
-from morula.prediction.outlines import Outlines, outlines
+from morula.labels.outlines import Outlines, outlines
 from morula.types import Labels
 
 IMAGEJ_LIMIT_PX = 60_000

@@ -13,7 +13,7 @@ from numba import njit
 
 from morula.data.sample import Image
 from morula.labels.matching import matched_pairs
-from morula.prediction.outlines import Outlines, outlines
+from morula.labels.outlines import Outlines, outlines
 from morula.types import Labels, Mask
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
