@@ -155,4 +155,4 @@ def _mixtures(facts: Sequence[Facts]) -> Iterable[Problem]:
         rarest = counts.most_common()[-1][0]
         path: Path = next(fact.sample.image[0] for fact in facts if value_of(fact) == rarest)
         shares = ", ".join(f"{value} in {count}" for value, count in counts.most_common())
-        yield problem(kind, path, f"the {noun} differs between images: {shares} (such as {path}). {remedy}")
+        yield problem(kind, path, f"not all images have the same {noun}: {shares} (such as {path}). {remedy}")
