@@ -53,7 +53,7 @@ def test_an_image_outside_needs_an_id(tmp_path: Path) -> None:
     (root / "images/0.png").rename(tmp_path / "0.png")
     for place in ("../0.png", tmp_path / "0.png"):
         write(root / "index.csv", f"image,labels\n{place},labels/0.tif\n")
-        with pytest.raises(InputError, match="does not lie below the data set.*column 'id'"):
+        with pytest.raises(InputError, match=r"does not lie below the data set.*column 'id'"):
             open_dataset(root)
         write(root / "index.csv", f"id,image,labels\ndeep/a,{place},labels/0.tif\n")
         assert [sample.id for sample in open_dataset(root).labelled] == ["deep/a"]

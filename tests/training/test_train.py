@@ -1,6 +1,7 @@
 """The whole chain on a data set small enough for a test."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,12 @@ from morula.data.formats import write_labels
 from morula.data.sample import Image
 from morula.errors import InputError
 from morula.prediction.model import Model
+from morula.spec import read_reasons
 from morula.training.run import Request, open_selected, plan_run, split, start_run
 from morula.training.train import train
 from morula.training.tune import tune_model
 from synthetic import picture_of, touching_balls
+from tiny import write_model
 
 SMALL = (
     "training.steps=4",
@@ -117,6 +120,31 @@ def test_the_folds_of_the_index_are_used(data):
         split(samples, request(data, fold=2), 0)
 
 
+def test_folds_go_by_the_numbers_of_the_index(data):
+    samples = [replace(sample, fold=sample.fold + 2) for sample in open_selected(data, {}).labelled]
+    folds = split(samples, request(data, fold=3), 0)
+    assert folds[3] == ("im4", "im5", "im6", "im7")
+    assert folds[:2] == ((), ())
+    with pytest.raises(InputError, match="no fold 0; the data have the folds 2, 3"):
+        split(samples, request(data, fold=0), 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"recipe": "hover", "start_from": "MODEL"}, "--recipe hover does not go with --from"),
+        ({"fold": 0, "folds": 3}, "one of the two"),
+        ({"budget_s": 60.0}, "both say how long to train"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(data, tmp_path, asked, message):
+    if "start_from" in asked:
+        asked = asked | {"start_from": str(write_model(tmp_path / "model"))}
+    with pytest.raises(InputError, match=message):
+        start_run(tmp_path / "run", request(data, **asked))
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_cannot_be_trained_on_is_said(data, tmp_path):
     with pytest.raises(InputError, match="no image of"):
         open_selected(data, {"modality": ("none",)})
@@ -138,5 +166,9 @@ def test_a_budget_fixes_the_steps_once(data, tmp_path):
     run = tmp_path / "run"
     train(run, request(data, overrides=SMALL[1:], budget_s=2.0))
     steps = json.loads((run / "budget.json").read_text())["steps"]
-    assert f"steps = {steps}\n" in (run / "plan.toml").read_text()
+    text = (run / "plan.toml").read_text()
+    assert f"s a step, measured here\nsteps = {steps}\n" in text
+    # The other decisions keep their reasons, and what was set stays set.
+    assert {"ndim", "scaling.kind"} <= read_reasons(text).keys()
+    assert "validate_every = 2\n" in text
     assert train(run).plan.training.steps == steps

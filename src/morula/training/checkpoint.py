@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from morula.data.formats import write_atomic
+from morula.data.files import write_atomic
 from morula.errors import InputError
 
 

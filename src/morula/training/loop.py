@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from morula.data.formats import write_atomic
+from morula.data.files import write_atomic
 from morula.errors import InputError
 from morula.planning.plan import Optimizer, Plan
 from morula.preprocessing.prepare import Prepared

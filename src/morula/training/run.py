@@ -24,7 +24,7 @@ from pydantic import Field
 from morula.data import splits
 from morula.data.check import check
 from morula.data.dataset import Dataset
-from morula.data.formats import write_atomic
+from morula.data.files import write_atomic
 from morula.data.layouts import open_dataset
 from morula.data.problems import Problem
 from morula.data.sample import Sample
@@ -143,7 +143,7 @@ class Run:
             temporary.write_text(text, encoding="utf-8")
 
     def dataset(self) -> Dataset:
-        """The selected samples, without those the doctor found broken."""
+        """The selected samples, those that the doctor found broken included."""
         request = self.request()
         return open_selected(Path(request.data), request.select)
 
@@ -193,10 +193,7 @@ def start_run(folder: Path, request: Request) -> Run:
         return run
     # A request that came to no plan (a misspelt key) may be mended; what is wrong is told before writing.
     open_selected(Path(request.data), request.select)
-    read_recipe(request.recipe)
-    parse_overrides(request.overrides)
-    if request.start_from is not None:
-        find_folder(request.start_from)
+    _check_options(request)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -204,6 +201,30 @@ def start_run(folder: Path, request: Request) -> Run:
         raise InputError(msg) from error
     run.write(run.request_path, dump_toml(request.model_dump(exclude_none=True)))
     return run
+
+
+def _check_options(request: Request) -> None:
+    """Refuse unknown names, and options of which one would be passed over in silence.
+
+    Raises:
+        InputError: Says which.
+    """
+    read_recipe(request.recipe)
+    overrides = parse_overrides(request.overrides)
+    if request.start_from is not None:
+        find_folder(request.start_from)
+        if request.recipe != "auto":
+            msg = (
+                f"--recipe {request.recipe} does not go with --from: the model keeps its own. Leave one out."
+            )
+            raise InputError(msg)
+    if request.fold is not None and request.folds is not None:
+        msg = "--fold trains one fold, --folds all of them; give one of the two."
+        raise InputError(msg)
+    training = overrides.get("training", {})
+    if request.budget_s is not None and isinstance(training, Mapping) and "steps" in training:
+        msg = "--budget and --set training.steps both say how long to train; give one of the two."
+        raise InputError(msg)
 
 
 def plan_run(run: Run, progress: Progress = silent) -> Plan:
@@ -266,20 +287,29 @@ def split(samples: Sequence[Sample], request: Request, seed: int) -> splits.Fold
         InputError: Fewer groups than folds, or no such fold.
     """
     groups = {sample.group for sample in samples}
+    given = splits.given_folds(samples)
     if request.folds is not None:
-        given = splits.given_folds(samples)
-        return (
-            given
-            if given and len(given) == request.folds
-            else splits.make_folds(samples, request.folds, seed)
-        )
+        fits = given is not None and len(given) == request.folds
+        return given if given and fits else splits.make_folds(samples, request.folds, seed)
     if request.fold is not None:
-        folds = splits.given_folds(samples) or splits.make_folds(
-            samples, min(DEFAULT_FOLDS, len(groups)), seed
-        )
-        if not 0 <= request.fold < len(folds):
-            msg = f"there is no fold {request.fold}; the data have folds 0 to {len(folds) - 1}."
-            raise InputError(msg)
-        return folds
+        if given is None:
+            folds = splits.make_folds(samples, min(DEFAULT_FOLDS, len(groups)), seed)
+            numbers = list(range(len(folds)))
+        else:
+            folds, numbers = given, sorted({sample.fold for sample in samples if sample.fold is not None})
+        return _numbered(folds, numbers, request.fold)
     # One group cannot be split: training goes on, and the report says that nothing was measured.
     return (splits.holdout(samples, HOLDOUT, seed) if len(groups) > 1 else (),)
+
+
+def _numbered(folds: splits.Folds, numbers: Sequence[int], wanted: int) -> splits.Folds:
+    """`folds`, each at the place of its own number; numbers that the selected images lack are empty.
+
+    Raises:
+        InputError: There is no fold of the wanted number.
+    """
+    if wanted not in numbers:
+        msg = f"there is no fold {wanted}; the data have the folds {', '.join(map(str, numbers))}."
+        raise InputError(msg)
+    known = dict(zip(numbers, folds, strict=True))
+    return tuple(known.get(number, ()) for number in range(max(numbers) + 1))

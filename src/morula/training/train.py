@@ -17,13 +17,15 @@ from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.report import render_report
 from morula.evaluation.report_train import TrainReport
 from morula.evaluation.tuning import tune, write_tuned
+from morula.planning import rules
 from morula.planning.budget import steps_for_budget
 from morula.planning.plan import Plan
+from morula.planning.planner import parse_overrides
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.prepare import Prepared
-from morula.spec import dump_toml, read_toml
+from morula.spec import dump_toml, read_reasons, read_toml
 from morula.training.loop import seconds_per_step, train_fold
 from morula.training.run import Progress, Request, Run, plan_run, silent, start_run
 from morula.training.validation import looker, maps_of, spread, truth_of, without_fold
@@ -93,9 +95,14 @@ def _fix_steps(run: Run, prepared: Sequence[Prepared], device: str) -> None:
     seconds = seconds_per_step(plan, prepared, device=device)
     steps = steps_for_budget(budget / len(folds_of(run)), seconds)
     table = read_toml(run.plan_path)
-    table["training"] |= {"steps": steps, "validate_every": max(50, steps // 16)}
-    reason = f"{budget:.0f} s for {len(folds_of(run))} folds at {seconds:.3f} s a step, measured here"
-    run.write(run.plan_path, dump_toml(table, {"training.steps": reason}))
+    table["training"]["steps"] = steps
+    reasons = read_reasons(run.plan_path.read_text(encoding="utf-8"))
+    reasons["training.steps"] = (
+        f"{budget:.0f} s for {len(folds_of(run))} folds at {seconds:.3f} s a step, measured here"
+    )
+    if "validate_every" not in parse_overrides(run.request().overrides).get("training", {}):
+        table["training"]["validate_every"] = rules.validate_every(steps).value
+    run.write(run.plan_path, dump_toml(table, reasons))
     run.write(marker, json.dumps({"budget_s": budget, "seconds_per_step": seconds, "steps": steps}) + "\n")
 
 
@@ -126,17 +133,21 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
         return
     model = Model.load(run.folder, device)
     plan = model.plan
+    folds = [(i, ids) for i, (_, ids) in enumerate(folds_of(run)) if ids]
+    if not folds:
+        return
+    most = max(1, TUNE_IMAGES // len(folds))
+    chosen = [
+        (index, sample)
+        for index, ids in folds
+        for sample in spread([sample for sample in prepared if sample.id in ids], most)
+    ]
     bar = progress("tune")
     examples = []
-    folds = [(i, ids) for i, (_, ids) in enumerate(folds_of(run)) if ids]
-    for index, ids in folds:
-        held_out = [sample for sample in prepared if sample.id in ids]
-        for sample in spread(held_out, max(1, TUNE_IMAGES // len(folds))):
-            maps = maps_of(without_fold(model, index), sample, every_head=True)
-            examples.append((maps, truth_of(sample)))
-            bar(len(examples), TUNE_IMAGES)
-    if not examples:
-        return
+    for done, (index, sample) in enumerate(chosen, 1):
+        maps = maps_of(without_fold(model, index), sample, every_head=True)
+        examples.append((maps, truth_of(sample)))
+        bar(done, len(chosen))
     best, trials = tune(plan.representation, examples, plan.working_spacing)
     run.write(run.folder / "tuning.json", json.dumps(trials) + "\n")
     write_tuned(run.folder / "tuned.toml", best)
