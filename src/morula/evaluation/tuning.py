@@ -4,6 +4,7 @@ Coordinate search: one field after the other, each over a grid that shrinks arou
 It is cheap because no network runs, and it always gives the same result.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,21 +15,17 @@ import numpy as np
 
 from morula.data.files import write_atomic
 from morula.errors import InputError
-from morula.labels.matching import DSB_THRESHOLDS, match
-from morula.representations.base import Representation
+from morula.evaluation.metrics import score_image
+from morula.representations.base import Representation, decode_to_shape
 from morula.representations.tuned import (
     TunableField,
-    Tuned,
     decoder_choices,
-    read_tuned,
     tunable_fields,
     tunable_values,
     with_values,
 )
 from morula.spec import dump_toml
 from morula.types import Labels, Maps, Spacing
-
-__all__ = ["Trial", "Tuned", "read_tuned", "tune", "write_tuned"]
 
 GRID = 7
 """Values tried of a field in the first round."""
@@ -47,8 +44,6 @@ def tune(
     representation: Representation,
     examples: Iterable[tuple[Maps, Labels]],
     spacing: Spacing,
-    *,
-    workers: int = 1,
 ) -> tuple[Representation, list[Trial]]:
     """Fit the tunable fields of a decoder, and a union's choice of decoder, to the mean DSB score.
 
@@ -56,7 +51,6 @@ def tune(
         representation: Where to start; never made worse on the examples.
         examples: Predicted maps and the truth of each validation image, on the same grid.
         spacing: Pixel size of the maps.
-        workers: Threads that decode at once; the result does not depend on them.
 
     Returns:
         The best representation, and every setting tried in order.
@@ -64,7 +58,7 @@ def tune(
     Raises:
         InputError: There are no examples.
     """
-    search = _Search(tuple(examples), spacing, workers)
+    search = _Search(tuple(examples), spacing)
     if not search.examples:
         msg = "nothing to tune on: there are no validation images with labels."
         raise InputError(msg)
@@ -96,18 +90,12 @@ def write_tuned(
         part.write_text(dump_toml(table), encoding="utf-8")
 
 
-def dsb_score(truth: Labels, predicted: Labels) -> float:
-    """DSB score of one image: mean over IoU 0.50 to 0.95 of TP / (TP + FP + FN)."""
-    return float(np.mean([matching.ap for matching in match(truth, predicted, DSB_THRESHOLDS)]))
-
-
 @dataclass
 class _Search:
     """Scores settings on the examples, and remembers every one of them."""
 
     examples: tuple[tuple[Maps, Labels], ...]
     spacing: Spacing
-    workers: int
     trials: list[Trial] = field(default_factory=list)
     known: dict[str, float] = field(default_factory=dict)
 
@@ -125,11 +113,10 @@ class _Search:
     def _measure(self, representation: Representation) -> float:
         def one(example: tuple[Maps, Labels]) -> float:
             maps, truth = example
-            return dsb_score(truth, representation.decode(maps, self.spacing))
+            return score_image(truth, decode_to_shape(representation, maps, self.spacing, truth.shape)).dsb
 
-        if self.workers == 1:
-            return float(np.mean([one(example) for example in self.examples]))
-        with ThreadPoolExecutor(self.workers) as pool:
+        # The kernels let go of the interpreter; the result does not depend on the number of threads.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
             return float(np.mean(list(pool.map(one, self.examples))))
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from morula.data.dataset import Dataset
 from morula.data.sample import Sample
 from morula.errors import InputError
-from morula.labels.matching import DSB_THRESHOLDS, Matching, match
+from morula.labels.matching import DSB_THRESHOLDS, Matching, match, pool
 from morula.labels.resample import resample_labels
 from morula.planning.fingerprint import Ceiling
-from morula.representations import BUILT_IN, Representation, read_representation
+from morula.representations import BUILT_IN, Representation, decode_to_shape, read_representation
 from morula.types import Labels, Spacing
 
 LARGEST_PX = {2: 1024, 3: 128}
@@ -67,7 +67,7 @@ def measure_ceilings(
 
 
 def _working_labels(labels: Labels, zoom: Sequence[float] | None) -> Labels:
-    side = LARGEST_PX.get(labels.ndim, 128)
+    side = LARGEST_PX[labels.ndim]
     window = tuple(
         slice(max(0, (size - side) // 2), max(0, (size - side) // 2) + side) for size in labels.shape
     )
@@ -87,18 +87,13 @@ def _round_trip(
 ) -> tuple[tuple[Matching, ...], float]:
     started = time.perf_counter()
     maps = representation.encode(truth, spacing)
-    decoded = representation.decode(maps, spacing)
+    decoded = decode_to_shape(representation, maps, spacing, truth.shape)
     taken = time.perf_counter() - started
     return match(truth, decoded, DSB_THRESHOLDS), taken
 
 
 def _row(kind: str, matchings: Sequence[tuple[Matching, ...]], seconds: float, pixels: int) -> Ceiling:
-    ap = {}
-    for index, threshold in enumerate(DSB_THRESHOLDS):
-        pooled = matchings[0][index]
-        for image in matchings[1:]:
-            pooled = pooled + image[index]
-        ap[threshold] = round(pooled.ap, 4)
+    ap = {pooled.threshold: round(pooled.ap, 4) for pooled in pool(matchings)}
     score = float(np.mean([[matching.ap for matching in image] for image in matchings]))
     return Ceiling(
         representation=kind,

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from morula.representations.base import Head, Representation, mirror, mirror_channels
+from morula.representations.base import Head, Representation, decode_to_shape, mirror, mirror_channels
 from morula.spec import build
 
 BUILT_IN: dict[str, str] = {
@@ -36,6 +36,7 @@ __all__ = [
     "AnyRepresentation",
     "Head",
     "Representation",
+    "decode_to_shape",
     "mirror",
     "mirror_channels",
     "read_representation",

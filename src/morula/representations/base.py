@@ -71,6 +71,14 @@ class Representation(Spec, ABC, frozen=True):
         """Instances from activated maps: sequential ids, 1 to n."""
 
 
+def decode_to_shape(
+    representation: Representation, maps: Maps, spacing: Spacing, shape: tuple[int, ...]
+) -> Labels:
+    """Instances on a grid of `shape`: coarse maps (`Head.stride`) may reach beyond the image's far edges."""
+    decoded = representation.decode(maps, spacing)
+    return np.ascontiguousarray(decoded[tuple(slice(size) for size in shape)])
+
+
 def mirror(array: Map, head: Head, axis: int) -> Map:
     """A head's map of the image mirrored along spatial `axis` (0 is the first), from its map of the image."""
     mirrored = np.flip(array, axis + 1)

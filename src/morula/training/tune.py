@@ -19,7 +19,7 @@ from morula.evaluation.tuning import tune, write_tuned
 from morula.prediction.model import Model
 from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.prepare import to_working_grid
-from morula.representations import Representation
+from morula.representations import Representation, decode_to_shape
 from morula.training.run import Progress, open_selected, silent
 from morula.types import Labels, Maps
 
@@ -127,7 +127,7 @@ def _scores(
 ) -> dict[str, Any]:
     attributes = {sample.id: dict(sample.attributes) for sample in samples}
     return score_pairs(
-        (name, truth, decoders[name].decode(maps, spacing), attributes[name])
+        (name, truth, decode_to_shape(decoders[name], maps, spacing, truth.shape), attributes[name])
         for name, (maps, truth) in examples.items()
     )
 

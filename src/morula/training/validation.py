@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from morula.labels.matching import DSB_THRESHOLDS, match
+from morula.evaluation.metrics import score_image
 from morula.planning.plan import Plan
 from morula.prediction.confidence import needed_heads
 from morula.prediction.ensemble import best_precision, ready
 from morula.prediction.model import Model
 from morula.preprocessing.prepare import Prepared
+from morula.representations import decode_to_shape
 from morula.types import Labels, Maps
 
 LOOK_IMAGES = 40
@@ -67,10 +68,10 @@ def looker(
         model = Model("validation", quick, (folded,), device, best_precision(device))
         rows = []
         for sample in few:
-            maps = maps_of(model, sample, every_head=False)
-            found = plan.representation.decode(maps, plan.working_spacing)
-            ap = [matching.ap for matching in match(truth_of(sample), found, DSB_THRESHOLDS)]
-            rows.append((float(np.mean(ap)), ap[0], ap[5]))
+            truth, maps = truth_of(sample), maps_of(model, sample, every_head=False)
+            found = decode_to_shape(plan.representation, maps, plan.working_spacing, truth.shape)
+            scored = score_image(truth, found)
+            rows.append((scored.dsb, scored.at(0.5).ap, scored.at(0.75).ap))
         score, ap50, ap75 = np.mean(rows, axis=0)
         return {"score": float(score), "ap50": float(ap50), "ap75": float(ap75)}
 
