@@ -102,41 +102,47 @@ def _blocked_markers(markers, mask):
 @no_type_check
 def _flood(level, labels, shape, levels):  # noqa: C901 - a call for each queued pixel costs a third of the speed
     """Labels every free pixel in place; both arrays are flat, with the rim."""
-    # One linked list per level: first and last pixel, and each pixel's follower.
-    first = np.full(levels, -1, np.int64)
-    last = np.full(levels, -1, np.int64)
-    follower = np.full(labels.size, -1, np.int32)
     row, plane = shape[2], shape[1] * shape[2]
     steps = np.array([-plane, -row, -1, 1, row, plane])
     if shape[0] == 1:
         steps = steps[1:5].copy()
+    # Pixels wait in one array with room for all pixels of each level, from the lowest level on: unlike in
+    # linked lists, those that follow each other lie side by side.
+    begin = np.zeros(levels + 1, np.int64)
+    for pixel in range(labels.size):
+        if labels[pixel] >= 0:
+            begin[level[pixel] + 1] += 1
+    begin = np.cumsum(begin)
+    end = begin[:-1].copy()
+    waiting = np.empty(begin[-1], np.int32)
+    late = np.empty(begin[-1], np.int32)
     for pixel in range(labels.size):
         if labels[pixel] > 0:
             for k in range(steps.size):
                 # Seeds without a free neighbour have nothing to give.
                 if labels[pixel + steps[k]] == 0:
-                    at = np.int64(level[pixel])
-                    if last[at] < 0:
-                        first[at] = pixel
-                    else:
-                        follower[last[at]] = pixel
-                    last[at] = pixel
+                    waiting[end[level[pixel]]] = pixel
+                    end[level[pixel]] += 1
                     break
     for now in range(levels):
-        while first[now] >= 0:
-            pixel = first[now]
-            first[now] = follower[pixel]
-            if first[now] < 0:
-                last[now] = -1
+        # The flood never falls below the level it has reached: what is as low joins the end of this level.
+        taken, latest, joined = begin[now], 0, 0
+        while taken < end[now] or latest < joined:
+            if taken < end[now]:
+                pixel = waiting[taken]
+                taken += 1
+            else:
+                pixel = late[latest]
+                latest += 1
             label = labels[pixel]
             for k in range(steps.size):
                 other = pixel + steps[k]
                 if labels[other] == 0:
                     labels[other] = label
-                    # The flood never falls below the level it has reached.
-                    at = max(np.int64(level[other]), now)
-                    if last[at] < 0:
-                        first[at] = other
+                    at = np.int64(level[other])
+                    if at > now:
+                        waiting[end[at]] = other
+                        end[at] += 1
                     else:
-                        follower[last[at]] = other
-                    last[at] = other
+                        late[joined] = other
+                        joined += 1
