@@ -5,6 +5,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from morula.labels.volume import as_volume
 from morula.types import Map, Mask, Scalar
 
 
@@ -30,7 +31,6 @@ def border_strength(offsets: Map, mask: Mask) -> Scalar:
     """
     padded = np.pad(offsets, [(0, 0), *[(1, 1)] * mask.ndim], mode="edge")
     strides = np.cumprod([1, *padded.shape[:1:-1]])[::-1]
-    pixels = np.stack(np.nonzero(mask), 1) @ strides + strides.sum()
     steps = np.stack(np.meshgrid(*[np.arange(-1, 2)] * mask.ndim, indexing="ij"), -1).reshape(-1, mask.ndim)
     # A slope of Sobel's: the difference along the axis, smoothed by 1 2 1 along the others.
     smooth = (2.0 - np.abs(steps)).prod(1)
@@ -39,21 +39,32 @@ def border_strength(offsets: Map, mask: Mask) -> Scalar:
     )
     shifts = np.stack([steps[steps[:, axis] != 0] @ strides for axis in range(mask.ndim)])
     slopes /= np.abs(slopes).sum(1, keepdims=True)
-    strength = np.ones(mask.shape, np.float32)
-    strength[mask] = _steepest_fall(padded.reshape(mask.ndim, -1), pixels, shifts, slopes.astype(np.float32))
-    return strength
+    inside = as_volume(mask)
+    strength = np.zeros(inside.shape, np.float32)
+    pitch = np.append(np.zeros(3 - mask.ndim, np.int64), strides)
+    # Taps are counted from the corner of the padding, so that none is negative.
+    taps = (pitch, shifts + strides.sum(), slopes.astype(np.float32))
+    _steepest_fall(padded.reshape(mask.ndim, -1), inside, *taps, strength)
+    return strength.reshape(mask.shape)
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _steepest_fall(offsets, pixels, shifts, slopes):
-    falls = np.empty(pixels.size, np.float32)
-    for i in range(pixels.size):
-        steepest = np.float32(0)
-        for axis in range(offsets.shape[0]):
-            slope = np.float32(0)
-            for tap in range(shifts.shape[1]):
-                slope += slopes[axis, tap] * offsets[axis, pixels[i] + shifts[axis, tap]]
-            steepest = max(steepest, -slope)
-        falls[i] = min(steepest, np.float32(1))
-    return falls
+def _steepest_fall(offsets, mask, pitch, shifts, slopes, strength):
+    """Row by row, tap by tap: loops without branches run on several pixels at once."""
+    depth, height, width = mask.shape
+    for z in range(depth):
+        for y in range(height):
+            row, inside = strength[z, y], mask[z, y]
+            for axis in range(offsets.shape[0]):
+                fall = np.zeros(width, np.float32)
+                for tap in range(shifts.shape[1]):
+                    start = z * pitch[0] + y * pitch[1] + shifts[axis, tap]
+                    source = offsets[axis, start : start + width]
+                    slope = slopes[axis, tap]
+                    for x in range(width):
+                        fall[x] -= slope * source[x]
+                for x in range(width):
+                    row[x] = max(row[x], fall[x])
+            for x in range(width):
+                row[x] = min(row[x], np.float32(1)) if inside[x] else np.float32(1)
