@@ -1,6 +1,9 @@
 """From marker pixels to instances: the last steps that all watershed decoders share."""
 
+from typing import no_type_check
+
 import numpy as np
+from numba import njit
 
 from morula.decoding.watershed import watershed
 from morula.labels.components import connected_components, remove_small
@@ -26,9 +29,7 @@ def number_markers(markers: Mask, mask: Mask, min_marker_px: int = 1) -> Labels:
     """
     numbered = remove_small(connected_components(markers & mask), min_marker_px)
     pieces = connected_components(mask)
-    marked = np.zeros(int(pieces.max(initial=0)) + 1, bool)
-    marked[pieces[numbered > 0]] = True
-    marked[0] = True
+    marked = _marked(pieces.ravel(), numbered.ravel(), int(pieces.max(initial=0)))
     if marked.all():
         return renumber(numbered)
     unmarked = ~marked[pieces]
@@ -52,3 +53,15 @@ def flood_markers(
     """
     grown = watershed(elevation, number_markers(markers, mask, min_marker_px), mask)
     return renumber(remove_small(grown, min_object_px))
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _marked(pieces, numbered, count):
+    """Whether each piece holds a marker; background (0) counts as marked."""
+    marked = np.zeros(count + 1, np.bool_)
+    marked[0] = True
+    for i in range(pieces.size):
+        if numbered[i] > 0:
+            marked[pieces[i]] = True
+    return marked
