@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from numba import njit
 
+from morula.labels.volume import as_volume
 from morula.types import Labels, Map, Scalar, Spacing
 
 
@@ -87,10 +88,11 @@ def centroid_offsets(labels: Labels) -> Map:
         array([[ 0., -1.,  0.,  1., -1.,  1.]], dtype=float32)
     """
     ids = sequential(labels)
-    # One kernel for both: 2D is a volume of one plane, whose offsets along z are all 0.
-    volume = ids.reshape((1,) * (3 - ids.ndim) + ids.shape)
-    offsets = _offsets(volume, int(ids.max(initial=0)))
-    return offsets[3 - ids.ndim :].reshape(ids.ndim, *ids.shape)
+    volume = as_volume(ids)
+    centres, below, above = _extremes(volume, int(ids.max(initial=0)))
+    reach = np.stack([centres - below, above - centres])
+    scale = np.divide(1, reach, out=np.zeros_like(reach), where=reach > 1e-9)
+    return _offsets(volume, ids.ndim, centres, *scale).reshape(ids.ndim, *ids.shape)
 
 
 def two_nearest_distances(
@@ -116,16 +118,14 @@ def two_nearest_distances(
     """
     spacing = spacing or (1.0,) * labels.ndim
     radius = radius_px * min(spacing) * (1 + 1e-6)
-    ids = np.maximum(labels, 0)
-    first, second = ids, np.zeros_like(ids)
-    d1 = np.where(ids > 0, np.float32(0), np.float32(np.inf))
-    d2 = np.full(labels.shape, np.inf, np.float32)
-    for axis, step in enumerate(spacing):
+    # Finite, so that one comparison tells both what is too far and what is farther than found before.
+    far = np.nextafter(np.float32(radius**2), np.float32(np.inf))
+    found = _nearest_on_lines(np.maximum(labels, 0).reshape(labels.shape[0], -1), spacing[0], far)
+    for axis, step in enumerate(spacing[1:], 1):
         lines = (int(np.prod(labels.shape[:axis])), labels.shape[axis], -1)
-        found = (array.reshape(lines) for array in (first, d1, second, d2))
-        first, d1, second, d2 = _nearest_along(*found, step, radius)
-    d1, d2 = d1.reshape(labels.shape), d2.reshape(labels.shape)
-    return np.sqrt(d1), np.sqrt(d2)
+        found = _nearest_along(*(array.reshape(lines) for array in found), step, far)
+    _, d1, _, d2 = found
+    return _roots(d1, far).reshape(labels.shape), _roots(d2, far).reshape(labels.shape)
 
 
 def sequential(labels: Labels) -> Labels:
@@ -167,87 +167,146 @@ def _sign(ids, distance, peaks, half, reach):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _offsets(ids, highest):  # noqa: C901 (one pass each for sums, extents and writing)
+def _run_end(row, x):
+    """One past the last pixel of the run of equal ids that begins at `x`."""
+    label = row[x]
+    while x < row.size and row[x] == label:
+        x += 1
+    return x
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _extremes(ids, highest):
+    """Centroid, first and last coordinate of every id, each ``(highest + 1, 3)``, in one pass over runs."""
     count = np.zeros(highest + 1, np.int64)
-    centre = np.zeros((3, highest + 1), np.float64)
-    low = np.full((3, highest + 1), 1 << 30, np.int64)
-    high = np.full((3, highest + 1), -1, np.int64)
+    centres = np.zeros((highest + 1, 3), np.float64)
+    low = np.full((highest + 1, 3), 1 << 30, np.int64)
+    high = np.full((highest + 1, 3), -1, np.int64)
     depth, height, width = ids.shape
     for z in range(depth):
         for y in range(height):
-            for x in range(width):
-                label = ids[z, y, x]
-                if label == 0:
-                    continue
-                count[label] += 1
-                centre[0, label] += z
-                centre[1, label] += y
-                centre[2, label] += x
-                low[0, label] = min(low[0, label], z)
-                high[0, label] = max(high[0, label], z)
-                low[1, label] = min(low[1, label], y)
-                high[1, label] = max(high[1, label], y)
-                low[2, label] = min(low[2, label], x)
-                high[2, label] = max(high[2, label], x)
-    before = np.zeros((3, highest + 1), np.float64)
-    after = np.zeros((3, highest + 1), np.float64)
-    for axis in range(3):
-        for label in range(1, highest + 1):
-            if count[label] == 0:
-                continue
-            centre[axis, label] /= count[label]
-            below = centre[axis, label] - low[axis, label]
-            above = high[axis, label] - centre[axis, label]
-            before[axis, label] = 1 / below if below > 1e-9 else 0.0
-            after[axis, label] = 1 / above if above > 1e-9 else 0.0
-    offsets = np.zeros((3, depth, height, width), np.float32)
+            row, start = ids[z, y], 0
+            while start < width:
+                label, end = row[start], _run_end(row, start)
+                if label > 0:
+                    pixels = end - start
+                    count[label] += pixels
+                    for axis, first, last in ((0, z, z), (1, y, y), (2, start, end - 1)):
+                        centres[label, axis] += 0.5 * pixels * (first + last)
+                        low[label, axis] = min(low[label, axis], first)
+                        high[label, axis] = max(high[label, axis], last)
+                start = end
+    for label in range(1, highest + 1):
+        centres[label] /= max(count[label], 1)
+    return centres, low, high
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _offsets(ids, ndim, centres, before, after):
+    """Along the last `ndim` axes of ``(z, y, x)``; `before` and `after` scale each side of the centroid."""
+    depth, height, width = ids.shape
+    offsets = np.zeros((ndim, depth, height, width), np.float32)
     for z in range(depth):
         for y in range(height):
-            for x in range(width):
-                label = ids[z, y, x]
-                if label == 0:
-                    continue
-                delta = z - centre[0, label]
-                offsets[0, z, y, x] = delta * (before[0, label] if delta < 0 else after[0, label])
-                delta = y - centre[1, label]
-                offsets[1, z, y, x] = delta * (before[1, label] if delta < 0 else after[1, label])
-                delta = x - centre[2, label]
-                offsets[2, z, y, x] = delta * (before[2, label] if delta < 0 else after[2, label])
+            row, start = ids[z, y], 0
+            while start < width:
+                label, end = row[start], _run_end(row, start)
+                if label > 0:
+                    for axis in range(3 - ndim, 3):
+                        target = offsets[axis - 3 + ndim, z, y]
+                        centre, rise, fall = centres[label, axis], before[label, axis], after[label, axis]
+                        for x in range(start, end):
+                            delta = (z, y, x)[axis] - centre
+                            target[x] = delta * (rise if delta < 0 else fall)
+                start = end
     return offsets
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _nearest_along(first, d1, second, d2, step, radius):  # noqa: C901 (a search with early exit)
-    """One separable pass: squared distances and ids of the two nearest distinct labels, on axis 1 of 3."""
-    before, length, after = first.shape
-    limit = np.float32(radius * radius)
-    reach = min(int(radius / step), length - 1)
-    squares = ((np.arange(reach + 1) * step) ** 2).astype(np.float32)
-    out_first, out_d1 = np.zeros_like(first), np.full_like(d1, np.inf)
-    out_second, out_d2 = np.zeros_like(first), np.full_like(d2, np.inf)
-    for b in range(before):
-        for i in range(length):
+def _roots(squares, far):
+    roots = np.empty(squares.shape, np.float32)
+    source, target = squares.ravel(), roots.ravel()
+    for i in range(source.size):
+        target[i] = np.sqrt(source[i]) if source[i] < far else np.float32(np.inf)
+    return roots
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _nearest_on_lines(labels, step, far):
+    """The first separable pass: ids and squared distances of the two nearest distinct labels on axis 0 of 2.
+
+    What was met last on the way down, then on the way up, is nearest.
+    """
+    length, after = labels.shape
+    first, second = np.zeros((2, length, after), np.int32)
+    d1, d2 = np.full((2, length, after), far, np.float32)
+    for way in (1, -1):
+        # Of every line: the two labels met last, and where.
+        met = np.zeros((2, after), np.int32)
+        where = np.zeros((2, after), np.int64)
+        for line in range(length):
+            i = line if way > 0 else length - 1 - line
             for a in range(after):
-                l1, v1, l2, v2 = first[b, i, a], d1[b, i, a], second[b, i, a], d2[b, i, a]
-                for shift in range(1, reach + 1):
-                    square = squares[shift]
-                    if square >= v2:
+                label = labels[i, a]
+                if label > 0:
+                    if label != met[0, a]:
+                        met[1, a], where[1, a] = met[0, a], where[0, a]
+                        met[0, a] = label
+                    where[0, a] = i
+                for rank in range(2):
+                    value = np.float32(((where[rank, a] - i) * step) ** 2)
+                    if met[rank, a] == 0 or value >= d2[i, a]:
                         break
-                    for j in (i - shift, i + shift):
-                        if j < 0 or j >= length:
-                            continue
-                        for rank in range(2):
-                            label = first[b, j, a] if rank == 0 else second[b, j, a]
-                            value = (d1[b, j, a] if rank == 0 else d2[b, j, a]) + square
-                            if label == 0 or value >= v2 or value > limit:
-                                break
-                            if label == l1:
-                                v1 = min(v1, value)
-                            elif value < v1:
-                                l2, v2, l1, v1 = l1, v1, label, value
-                            else:
-                                l2, v2 = label, value
-                out_first[b, i, a], out_d1[b, i, a] = l1, v1
-                out_second[b, i, a], out_d2[b, i, a] = l2, v2
-    return out_first, out_d1, out_second, out_d2
+                    if met[rank, a] == first[i, a]:
+                        d1[i, a] = min(d1[i, a], value)
+                    elif value < d1[i, a]:
+                        second[i, a], d2[i, a] = first[i, a], d1[i, a]
+                        first[i, a], d1[i, a] = met[rank, a], value
+                    else:
+                        second[i, a], d2[i, a] = met[rank, a], value
+    return first, d1, second, d2
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _nearest_along(first, d1, second, d2, step, far):
+    """One more separable pass, on axis 1 of 3; lines are copied, so that their pixels lie side by side."""
+    before, length, after = first.shape
+    reach = min(int(np.sqrt(far) / step), length - 1)
+    squares = ((np.arange(reach + 1) * step) ** 2).astype(np.float32)
+    ids, distances = np.zeros((2, *first.shape), np.int32), np.empty((2, *first.shape), np.float32)
+    for b in range(before):
+        for a in range(after):
+            line = first[b, :, a].copy(), d1[b, :, a].copy(), second[b, :, a].copy(), d2[b, :, a].copy()
+            _search(*line, squares, ids[:, b, :, a], distances[:, b, :, a])
+    return ids[0], distances[0], ids[1], distances[1]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _search(first, d1, second, d2, squares, ids, distances):
+    """Looks along one line from every pixel, away from it until nothing nearer can follow."""
+    for i in range(first.size):
+        l1, v1, l2, v2 = first[i], d1[i], second[i], d2[i]
+        for shift in range(1, squares.size):
+            square = squares[shift]
+            if square >= v2:
+                break
+            for j in (i - shift, i + shift):
+                if j < 0 or j >= first.size:
+                    continue
+                for label, nearest in ((first[j], d1[j]), (second[j], d2[j])):
+                    value = nearest + square
+                    if value >= v2:
+                        break
+                    if label == l1:
+                        v1 = min(v1, value)
+                    elif value < v1:
+                        l2, v2, l1, v1 = l1, v1, label, value
+                    else:
+                        l2, v2 = label, value
+        ids[0, i], ids[1, i], distances[0, i], distances[1, i] = l1, l2, v1, v2
