@@ -55,17 +55,20 @@ def build(value: Any, known: Mapping[str, str], base: type[SpecType], what: str)
     if not isinstance(value, Mapping):
         msg = f"a {what} is a table with the key 'kind'; found {value!r}."
         raise InputError(msg)
-    kind = value.get("kind", "")
+    kind = str(value.get("kind", ""))
     target = kind if ":" in kind else known.get(kind)
     if target is None:
         msg = f"unknown {what} {nearest(kind, list(known))}"
         raise InputError(msg)
-    module, name = target.split(":")
+    module, _, name = target.partition(":")
     try:
         cls = getattr(import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         msg = f"{what} {kind!r} cannot be imported: {error}. Install the package that holds it."
         raise InputError(msg) from error
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        msg = f"{kind!r} is no {what}; expected 'module:Class' of a subclass of {base.__name__}."
+        raise InputError(msg)
     return validate(cls, value)
 
 
@@ -87,7 +90,9 @@ def _explain(cls: type[Spec], item: Any) -> str:
     if item["type"] == "extra_forbidden":
         owner = _owner(cls, item["loc"])
         return f"unknown key {key!r}: {nearest(str(item['loc'][-1]), list(owner.model_fields))}"
-    return f"{key} = {item.get('input')!r}: {item['msg']}"
+    given, message = item.get("input"), item["msg"].removeprefix("Value error, ")
+    # A whole table would bury the message.
+    return f"{key}: {message}" if isinstance(given, Mapping) else f"{key} = {given!r}: {message}"
 
 
 def _owner(cls: type[Spec], location: tuple[Any, ...]) -> type[Spec]:

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from morula.errors import InputError
@@ -41,3 +43,19 @@ def test_load_explains(tmp_path, plan):
     path.write_text(plan.dumps().replace("halo_px", "halo"))
     with pytest.raises(InputError, match=r"unknown key 'halo'.*halo_px"):
         Plan.load(path)
+
+
+@pytest.mark.parametrize("key", ["halo_px", "patch_size", "tile_size"])
+def test_sizes_have_one_number_per_axis(tmp_path, plan, key):
+    """A plan may be edited: what is wrong is said when it is read, not by torch."""
+    text = re.sub(rf"{key} = \[.*\]", f"{key} = {[64] * (5 - plan.ndim)}", plan.dumps())
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(InputError, match=f"{key} = .* must be {plan.ndim} positive numbers"):
+        Plan.load(tmp_path / "plan.toml")
+
+
+def test_the_patch_fits_the_network(tmp_path, plan):
+    text = re.sub(r"patch_size = \[.*\]", f"patch_size = {[50] * plan.ndim}", plan.dumps())
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(InputError, match=f"must be multiples of {plan.network.divisor}"):
+        Plan.load(tmp_path / "plan.toml")

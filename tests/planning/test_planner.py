@@ -104,7 +104,7 @@ def test_another_kind_replaces_the_table(make_facts):
         ("training.augmentation.zom=[1, 1]", "zom.*zoom"),
         ("training.steps=fast", "training.steps = 'fast' must be a positive whole number"),
         ("training.patch_size=100", "training.patch_size = 100 must be 2 positive whole numbers"),
-        ("training.patch_size=[100, 100]", "must be multiples of 16"),
+        ("training.patch_size=[100, 100]", "must be multiples of 32"),
         ("representation.kind=hoover", "unknown representation 'hoover'.*hover"),
         ("network.kind=resnet", "unknown network 'resnet'"),
         ("network=3", "network = 3|a network is a table"),

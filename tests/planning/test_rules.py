@@ -27,7 +27,7 @@ def test_channels(make_facts, names, expected):
 
 
 def test_channels_without_a_common_name(make_facts):
-    with pytest.raises(InputError, match=r"no name in common.*--channels"):
+    with pytest.raises(InputError, match=r"no name in common.*dataset\.toml"):
         rules.channels(make_facts(names=[("a", "b"), ("c", "d")], n_images=2))
 
 
@@ -67,7 +67,7 @@ def test_normalization_of_sparse_images(make_facts):
 
 
 def test_network(make_facts):
-    assert rules.network(make_facts(), (1.0, 1.0)).value["features"] == (32, 64, 128, 256)
+    assert rules.network(make_facts(), (1.0, 1.0)).value["features"] == rules.FEATURES[2, 2]
     small = rules.network(make_facts(shape_median=(30, 30)), (1.0, 1.0)).value
     assert small["stem"] == 1
     assert len(small["features"]) == len(small["blocks"])

@@ -88,8 +88,8 @@ def depth_to_space(x: Tensor, factor: int) -> Tensor:
 class Heads(nn.Module):
     """One 1x1 convolution for all heads together; each head is on the grid that its stride asks for.
 
-    `grid` is the stride of the features. A finer head gets its pixels by depth-to-space; a coarser one by
-    a strided average of the logits.
+    `grid` is the stride of the features. A finer head gets its pixels by depth-to-space; a coarser one takes
+    every n-th pixel of the logits.
     """
 
     def __init__(self, ndim: int, features: int, heads: Sequence[Head], grid: int) -> None:
@@ -113,7 +113,7 @@ class Heads(nn.Module):
         if factor > 1:
             return depth_to_space(logits, factor)
         if head.stride > self.grid:
-            # Every stride-th pixel, not the mean: targets are sampled at those very pixels.
+            # Not the mean: the network learns to say at a block's first pixel what holds for the block.
             step = slice(None, None, head.stride // self.grid)
             return logits[(slice(None), slice(None), *[step] * (logits.ndim - 2))]
         return logits

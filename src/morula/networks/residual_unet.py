@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from morula.networks.base import Network
@@ -34,6 +34,13 @@ class ResidualUNet(Network, frozen=True):
 
     norm: NormKind = "batch"
     """Normalisation after every convolution."""
+
+    @model_validator(mode="after")
+    def _levels_agree(self) -> "ResidualUNet":
+        if len(self.blocks) != len(self.features):
+            msg = f"blocks {self.blocks} and features {self.features} need one number per level each"
+            raise ValueError(msg)
+        return self
 
     def build(self, ndim: int, in_channels: int, heads: tuple[Head, ...]) -> nn.Module:
         """See `Network.build`."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from morula.errors import InputError
+from morula.planning import rules
 from morula.planning.fingerprint import Fingerprint
 from morula.planning.plan import Plan
 from morula.planning.planner import make_plan, merge
@@ -51,7 +52,8 @@ def plan_from(
     fresh, reasons = make_plan(facts, "auto", kept)
     training = fresh.training.model_dump(exclude_none=True)
     training["steps"] = min(fresh.training.steps, MOST_STEPS)
-    training["validate_every"] = max(50, training["steps"] // 16)
+    training["validate_every"] = rules.validate_every(training["steps"]).value
+    training["ema"] = rules.averaging(training["steps"]).value
     training["optimizer"]["learning_rate"] *= GENTLE
     reasons |= dict.fromkeys(KEPT, "belongs to the model's weights")
     reasons |= {

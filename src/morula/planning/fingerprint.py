@@ -268,7 +268,7 @@ def _summarise(measured: Sequence[_Measured]) -> Fingerprint:
     if len(dimensions) > 1:
         msg = (
             f"{dimensions[2]} images are 2D and {dimensions[3]} are 3D; a model is trained on one of them. "
-            "Put them in two folders, or name the axes (--axes)."
+            "Put them in two folders, or name their axes with 'axes' in dataset.toml."
         )
         raise InputError(msg)
     ndim = next(iter(dimensions))

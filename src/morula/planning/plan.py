@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from morula.networks import AnyNetwork
 from morula.representations import AnyRepresentation
@@ -193,6 +193,24 @@ class Plan(Spec, frozen=True):
     network: AnyNetwork
     training: Training
     inference: Inference
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> "Plan":
+        sizes = {
+            "halo_px": self.halo_px,
+            "training.patch_size": self.training.patch_size,
+            "inference.tile_size": self.inference.tile_size,
+        }
+        for key, value in sizes.items():
+            if len(value) != self.ndim or min(value) < 0:
+                msg = f"{key} = {list(value)} must be {self.ndim} positive numbers, one per axis"
+                raise ValueError(msg)
+        divisor = self.network.divisor
+        if any(side < 1 or side % divisor for side in self.training.patch_size):
+            patch = list(self.training.patch_size)
+            msg = f"training.patch_size = {patch} must be multiples of {divisor}: the network halves them"
+            raise ValueError(msg)
+        return self
 
     @classmethod
     def load(cls, path: Path) -> "Plan":

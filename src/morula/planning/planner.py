@@ -179,9 +179,6 @@ def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:
     divisor = read_network(network).divisor
     aspect = scaling.get("spacing_um") or (1.0,) * facts.ndim
     patch = draft.numbers("training.patch_size", rules.patch_size(facts, zoom, divisor, aspect), facts.ndim)
-    if any(side % divisor for side in patch):
-        msg = f"training.patch_size = {list(patch)} must be multiples of {divisor}: the network halves them."
-        raise InputError(msg)
     draft.settle("halo_px", rules.halo(facts, zoom, patch))
     draft.settle("inference.tile_size", rules.tile_size(facts, patch, divisor))
     batch = draft.number("training.batch_size", rules.batch_size(patch))

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from morula.data.sample import RGB
 from morula.errors import InputError
 from morula.planning.fingerprint import Fingerprint
-
-GREY = ("grey",)
-RGB = ("red", "green", "blue")
 
 LARGE_PX, LARGE_TARGET_PX = 64.0, 40.0
 """Median objects above the first are shrunk to the second: a network of this depth sees them whole."""
@@ -72,7 +70,7 @@ def channels(facts: Fingerprint) -> Decision:
         return Decision(shared, f"the channels that all images have; there are {len(kinds)} sets of names")
     msg = (
         f"the images have {len(kinds)} sets of channels with no name in common: "
-        f"{'; '.join(_names(names) for names in kinds[:4])}. Name them (--channels, or dataset.toml)."
+        f"{'; '.join(_names(names) for names in kinds[:4])}. Name them alike with 'channels' in dataset.toml."
     )
     raise InputError(msg)
 
