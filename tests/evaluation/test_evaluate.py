@@ -66,6 +66,17 @@ def test_two_predictions_are_compared(dataset: Path, predicted: Path, tmp_path: 
     test = metrics["comparison"]["tests"]["dsb"]
     assert test["difference"] < 0
     assert test["n_images"] == 4
+    assert metrics["comparison"]["failed"] == {}
+
+
+def test_what_the_other_prediction_lacks_is_named(dataset: Path, predicted: Path, tmp_path: Path):
+    other = tmp_path / "other"
+    write_labels(other / "a.tif", np.ones((3, 5), np.int32))
+    write_labels(other / "b.tif", np.zeros((64, 64), np.int32))
+    metrics = evaluate(predicted, dataset, tmp_path / "out", compare=other)
+    assert metrics["comparison"]["tests"]["dsb"]["n_images"] == 1
+    assert "(3, 5)" in metrics["comparison"]["failed"]["a"]
+    assert "of the other prediction could not be scored" in (tmp_path / "out/report.html").read_text()
 
 
 def test_labels_of_a_folder_need_no_images(dataset: Path, predicted: Path, tmp_path: Path):

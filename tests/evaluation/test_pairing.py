@@ -82,3 +82,18 @@ def test_bad_folders_are_named(tmp_path: Path, predicted: str, truth: str, messa
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=message):
         pair_files(tmp_path / predicted, tmp_path / truth)
+
+
+@pytest.mark.parametrize("folder", ["images", "imagesTr"])
+def test_images_are_never_taken_for_labels(tmp_path: Path, folder: str):
+    """The truth was meant to lie there; scores against the images' intensities would mean nothing."""
+    write(tmp_path / "truth" / folder, "a")
+    (tmp_path / "truth/dataset.json").write_text('{"file_ending": ".tif"}')
+    with pytest.raises(InputError, match="truth holds images, but no labels"):
+        pair_files(write(tmp_path / "p", "a"), tmp_path / "truth")
+
+
+def test_an_index_beside_plain_labels_is_no_harm(tmp_path: Path):
+    write(tmp_path / "t", "a")
+    (tmp_path / "t/index.csv").write_text("id\na\n")
+    assert ids(write(tmp_path / "p", "a"), tmp_path / "t") == ["a"]

@@ -1,16 +1,25 @@
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
 from morula.errors import InputError
-from morula.evaluation.statistics import bootstrap_interval, bootstrap_intervals, paired_test
+from morula.evaluation.statistics import Interval, bootstrap_intervals, paired_test
 
 RNG = np.random.default_rng(0)
 
 
 def ones(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values, np.ones(len(values))
+
+
+def bootstrap_interval(
+    numerator: np.ndarray, denominator: np.ndarray | None = None, **options: Any
+) -> Interval:
+    """The interval of one score; a mean without `denominator`."""
+    below = np.ones(len(numerator)) if denominator is None else denominator
+    return bootstrap_intervals(numerator[:, None], below[:, None], **options)[0]
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_distribution():
@@ -63,7 +72,7 @@ def test_many_scores_at_once_are_each_as_alone():
 
 
 def test_no_images_is_an_error():
-    with pytest.raises(InputError, match="0 and 0"):
+    with pytest.raises(InputError, match=r"\(0, 1\) and \(0, 1\)"):
         bootstrap_interval(np.zeros(0))
 
 
@@ -116,3 +125,9 @@ def test_random_p_value_is_near_the_exact_one(monkeypatch: pytest.MonkeyPatch):
 def test_unequal_lengths_are_an_error():
     with pytest.raises(InputError, match=r"\[2, 3\]"):
         paired_test(ones(np.zeros(2)), ones(np.zeros(3)))
+
+
+def test_a_score_that_is_not_defined_has_no_p_value():
+    nothing = np.zeros(3), np.zeros(3)
+    test = paired_test(nothing, nothing)
+    assert np.isnan([test.difference, test.low, test.high, test.p_value]).all()

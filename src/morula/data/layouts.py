@@ -22,8 +22,8 @@ from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.types import Spacing
 
-_LABEL_ENDINGS = ("", "_label", "_labels", "_mask", "_masks", "_cp_masks")
-"""What the name of a label file may add to that of its image (NeurIPS CellSeg, Cellpose)."""
+LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
+"""What label files may add to the name of their image (NeurIPS CellSeg, Cellpose), the longest first."""
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 
@@ -164,8 +164,9 @@ def _nnunet_raw(root: Path) -> _Found | None:
     header = _read_json(root / "dataset.json")
     ending = header.get("file_ending", ".nii.gz")
     images = [path for path in images_below(root / "imagesTr") if path.name.endswith(ending)]
-    labels = [path for path in images_below(root / "labelsTr") if path.name.endswith(ending)]
-    found = _pair(_ids(images, root / "imagesTr"), _ids(labels, root / "labelsTr"), by_channel=True)
+    folder = root / "labelsTr"
+    labels = [path for path in images_below(folder) if path.name.endswith(ending)] if folder.is_dir() else []
+    found = _pair(_ids(images, root / "imagesTr"), _ids(labels, folder), by_channel=True)
     names = header.get("channel_names", header.get("modality", {}))
     channels = tuple(str(names[key]) for key in sorted(names, key=int))
     ignore = header.get("labels", {}).get("ignore")
@@ -243,7 +244,7 @@ def _pair(images: dict[str, Path], labels: dict[str, Path], *, by_channel: bool 
 
 
 def _labels_of(name: str, labels: Mapping[str, Path]) -> Path | None:
-    candidates = [labels[name + ending] for ending in _LABEL_ENDINGS if name + ending in labels]
+    candidates = [labels[name + ending] for ending in ("", *LABEL_ENDINGS) if name + ending in labels]
     if len(candidates) > 1:
         msg = f"{name} has several labels: {', '.join(map(str, candidates))}. Keep one of them."
         raise InputError(msg)
@@ -269,10 +270,7 @@ def _labels_beside(root: Path) -> _Found | None:
     labels = {
         name: path
         for name, path in files.items()
-        if any(
-            ending and name.removesuffix(ending) in files and name.endswith(ending)
-            for ending in _LABEL_ENDINGS
-        )
+        if any(name.removesuffix(ending) in files and name.endswith(ending) for ending in LABEL_ENDINGS)
     }
     images = {name: path for name, path in files.items() if name not in labels}
     return _pair(images, labels)

@@ -71,8 +71,10 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
         "without_prediction": list(pairing.without_prediction),
     }
     if other is not None:
-        rivals = _score(other, strict, {}, _shifted(progress, len(pairing.pairs), total))
-        metrics["comparison"] = {"with": str(compare), "tests": compare_predictions(images, rivals)}
+        lost: dict[str, str] = {}
+        rivals = _score(other, strict, lost, _shifted(progress, len(pairing.pairs), total))
+        tests = compare_predictions(images, rivals)
+        metrics["comparison"] = {"with": str(compare), "tests": tests, "failed": lost}
     metrics["overlays"] = _draw_worst(pairing, metrics["images"], out, _shifted(progress, scored, total))
     write_metrics(metrics, out)
     return metrics

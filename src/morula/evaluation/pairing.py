@@ -5,14 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from morula.data.dataset import LABEL_FOLDERS, Dataset, id_of, images_below
+from morula.data.dataset import IMAGE_FOLDERS, LABEL_FOLDERS, Dataset, id_of, images_below
 from morula.data.formats import stem_of
-from morula.data.layouts import open_dataset
+from morula.data.layouts import LABEL_ENDINGS, open_dataset
 from morula.data.sample import Sample
 from morula.errors import InputError
-
-LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
-"""What label files add to the name of their image (NeurIPS CellSeg, Cellpose), the longest first."""
 
 Progress = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""
@@ -109,11 +106,18 @@ def predicted_files(predicted: Path) -> dict[str, Path]:
 
 
 def _as_dataset(folder: Path) -> Dataset | None:
-    """`folder` as a data set, if it is laid out as one and has labels."""
+    """`folder` as a data set, if it is laid out as one and has labels.
+
+    Raises:
+        InputError: It has a folder of images but no labels: the images must not be taken for labels.
+    """
     signs = ("dataset.toml", "dataset.json", "index.csv", "images", "imgs", "imagesTr")
     if not any((folder / name).exists() for name in signs) and not any(folder.glob("*/masks")):
         return None
     dataset = open_dataset(folder)
+    if not dataset.labelled and any((folder / name).is_dir() for name in (*IMAGE_FOLDERS, "imagesTr")):
+        msg = f"{folder} holds images, but no labels for any of them. Give the folder with the truth."
+        raise InputError(msg)
     return dataset if dataset.labelled else None
 
 

@@ -81,8 +81,10 @@ class EvaluateReport:
         return document("Evaluation", subtitle, [part for part in parts if part], foot())
 
     def _warnings(self) -> Html:
+        rivals = self.metrics.get("comparison", {}).get("failed", {})
         lists = (
             ("error", "could not be scored", list(self.metrics.get("failed", {}).items())),
+            ("error", "of the other prediction could not be scored", list(rivals.items())),
             ("warning", "of the truth without a prediction, not scored", self._missing("without_prediction")),
             ("warning", "predicted without a truth, not scored", self._missing("without_truth")),
         )
@@ -334,7 +336,7 @@ def _figure(row: dict[str, Any], path: Path) -> Html:
 
 
 def _verdict(test: dict[str, Any]) -> Html:
-    if test["p_value"] >= 0.05 or test["difference"] is None:
+    if test["p_value"] is None or test["p_value"] >= 0.05:
         return node("span", "no clear difference", css="badge warn")
     better = test["difference"] > 0
     return node("span", "better" if better else "worse", css="badge" if better else "badge bad")

@@ -40,39 +40,11 @@ class PairedTest:
     """Upper end."""
 
     p_value: float
-    """Two-sided; small when the sign of the images' differences could hardly be chance."""
+    """Two-sided; small when the sign of the images' differences could hardly be chance. NaN, as all of it,
+    where a score is not defined."""
 
     n_images: int
     """Images compared."""
-
-
-def bootstrap_interval(
-    numerator: np.ndarray,
-    denominator: np.ndarray | None = None,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap over images of ``sum(numerator) / sum(denominator)`` (Efron 1979).
-
-    Args:
-        numerator: One number per image ``(images,)``; the values themselves for a mean.
-        denominator: One number per image; ones (a mean) when None.
-        level: Share of resamples that the interval holds.
-        resamples: Number of resamples.
-        seed: Same seed, same interval.
-
-    Raises:
-        InputError: No images, or the two differ in length.
-    """
-    below = np.ones(len(numerator)) if denominator is None else denominator
-    if len(numerator) == 0 or len(numerator) != len(below):
-        msg = f"a bootstrap needs one pair of numbers per image; found {len(numerator)} and {len(below)}."
-        raise InputError(msg)
-    return bootstrap_intervals(
-        numerator[:, None], below[:, None], level=level, resamples=resamples, seed=seed
-    )[0]
 
 
 def bootstrap_intervals(
@@ -83,7 +55,22 @@ def bootstrap_intervals(
     resamples: int = 2000,
     seed: int = 0,
 ) -> list[Interval]:
-    """`bootstrap_interval` for many scores of the same images at once: ``(images, scores)`` each."""
+    """Percentile bootstrap over images of ``sum(numerator) / sum(denominator)`` (Efron 1979), score by score.
+
+    Args:
+        numerators: One number per image and score ``(images, scores)``; the values themselves for a mean.
+        denominators: The same; ones for a mean.
+        level: Share of resamples that the interval holds.
+        resamples: Number of resamples.
+        seed: Same seed, same intervals.
+
+    Raises:
+        InputError: No images, or the two differ in shape.
+    """
+    if not len(numerators) or numerators.shape != denominators.shape:
+        shapes = f"{numerators.shape} and {denominators.shape}"
+        msg = f"a bootstrap needs one pair of numbers per image and score; found {shapes}."
+        raise InputError(msg)
     values = _ratio(numerators.sum(0), denominators.sum(0))
     spread = _resampled(numerators, denominators, resamples, seed)
     ends = [_ends(column, level) for column in spread.T]
@@ -122,9 +109,7 @@ def paired_test(
     tops, bottoms = np.stack([first[0], second[0]], 1), np.stack([first[1], second[1]], 1)
     whole = _ratio(tops.sum(0), bottoms.sum(0))
     observed = float(whole[0] - whole[1])
-    spread = _resampled(
-        np.stack([first[0], second[0]], 1), np.stack([first[1], second[1]], 1), resamples, seed
-    )
+    spread = _resampled(tops, bottoms, resamples, seed)
     differences = spread[:, 0] - spread[:, 1]
     known = differences[np.isfinite(differences)]
     tail = 50 * (1 - level)
@@ -149,6 +134,8 @@ def _swap_p_value(
     resamples: int,
     seed: int,
 ) -> float:
+    if not np.isfinite(observed):
+        return float("nan")
     top, bottom = first[0] - second[0], first[1] - second[1]
     differs = np.flatnonzero((top != 0) | (bottom != 0))
     exact = len(differs) <= EXACT_LIMIT
