@@ -12,10 +12,10 @@ from typing import NoReturn
 import numpy as np
 
 from morula.data.problems import BadFileError
-from morula.data.sample import Image
+from morula.data.sample import RGB, Image
 from morula.types import Spacing
 
-_RGBA = ("red", "green", "blue", "alpha")
+_RGBA = (*RGB, "alpha")
 
 MICROMETRES = {
     "µm": 1.0,
@@ -184,7 +184,7 @@ def _is_constant(pixels: np.ndarray) -> bool:
 
 def _drop_opaque(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Colour samples ``(S, ...)`` without an alpha that says nothing, and their names."""
-    names = {1: ("grey",), 2: ("grey", "alpha"), 3: _RGBA[:3], 4: _RGBA}.get(len(pixels), ())
+    names = {1: ("grey",), 2: ("grey", "alpha"), 3: RGB, 4: _RGBA}.get(len(pixels), ())
     if names[-1:] == ("alpha",) and _is_constant(pixels[-1]):
         return pixels[:-1], names[:-1]
     return pixels, names

@@ -7,6 +7,9 @@ import numpy as np
 
 from morula.types import Spacing
 
+RGB = ("red", "green", "blue")
+"""Channel names of a colour image."""
+
 
 @dataclass(frozen=True)
 class Image:
@@ -16,7 +19,7 @@ class Image:
     """``(C, *spatial)``, any integer or float dtype, channels first, ``z y x`` or ``y x``."""
 
     channels: tuple[str, ...]
-    """One name per channel: ``grey``; ``red``, ``green``, ``blue``; the file's names; or ``channel 0`` ..."""
+    """One name per channel: ``grey``; those of `RGB`; the file's names; or ``channel 0`` ..."""
 
     spacing_um: Spacing | None = None
     """Pixel size in micrometres per spatial axis; None when the file does not say."""

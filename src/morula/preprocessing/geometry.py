@@ -6,12 +6,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Num
 
-from morula.data.sample import Image
+from morula.data.sample import RGB, Image
 from morula.errors import InputError
 from morula.planning.plan import Plan
-
-GREY = ("grey",)
-RGB = ("red", "green", "blue")
 
 Pixels = Num[np.ndarray, "_ *_"] | Bool[np.ndarray, "_ *_"]
 
