@@ -5,8 +5,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from synthetic import touching_balls
+
+# A busy machine is no error.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(params=[2, 3], ids=["2d", "3d"])
