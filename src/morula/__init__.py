@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from morula.prediction.model import Model
     from morula.prediction.predict import predict
     from morula.representations.base import Representation
-    from morula.training.run import Request
+    from morula.training.run import Request, plan_run, start_run
     from morula.training.train import train
 
 __version__ = "0.1.0"
@@ -34,7 +34,9 @@ _HOMES = {
     "check": "data.check",
     "evaluate": "evaluation.evaluate",
     "open_dataset": "data.layouts",
+    "plan_run": "training.run",
     "predict": "prediction.predict",
+    "start_run": "training.run",
     "train": "training.train",
 }
 
@@ -49,7 +51,9 @@ __all__ = [
     "check",
     "evaluate",
     "open_dataset",
+    "plan_run",
     "predict",
+    "start_run",
     "train",
 ]
 

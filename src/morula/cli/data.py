@@ -6,19 +6,29 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from morula.cli.failures import exit_with_left_out
-from morula.cli.options import Changes, DataFolder, Recipe, RunFolder, Selection, request_of
+from morula.cli.options import (
+    Axes,
+    Changes,
+    Channels,
+    DataFolder,
+    Recipe,
+    RunFolder,
+    Selection,
+    parse_names,
+    request_of,
+)
 from morula.cli.terminal import Progress, say, show_table
 
 if TYPE_CHECKING:
     from morula.training.run import Run
 
 
-def check(data: DataFolder) -> None:
+def check(data: DataFolder, axes: Axes = None, channels: Channels = None) -> None:
     """Look for everything that is wrong with a data set, and say what to do about it."""
     from morula.data.check import check as look
 
     with Progress() as progress:
-        report = look(data, progress=progress("checking"))
+        report = look(data, axes=axes, channels=parse_names(channels), progress=progress("checking"))
     rows = [(p.severity, p.kind, _below(p.path, data), p.message) for p in report.problems]
     if rows:
         show_table(("", "what", "file", "what to do"), rows)

@@ -21,10 +21,11 @@ def exit_with_failures(failed: Mapping[str, str], *, nothing_done: bool = False)
 
 
 def exit_with_left_out(problems: Sequence["Problem"]) -> None:
-    """Name the samples that were left out because of errors; end with 1 if there are any."""
+    """Name the errors: samples that were left out, and what is wrong with the data set; end with 1 if any."""
     errors = [problem for problem in problems if problem.severity == "error"]
     for problem in errors:
         place = "" if str(problem.path) in problem.message else f"{problem.path}: "
-        fail(f"left out: {place}{problem.message}")
+        what = "left out" if problem.sample else problem.kind
+        fail(f"{what}: {place}{problem.message}")
     if errors:
         raise typer.Exit(1)

@@ -107,7 +107,7 @@ def _name_or_path(model: str | None) -> str | None:
 
 def _show_summary(summary: "TrainSummary") -> None:
     if summary.metrics is not None:
-        say("On images held out from training:")
+        say("On validation images: not trained on, but the weights and the decoder were chosen on them.")
         show_scores(summary.metrics)
     say(f"Report: {summary.run / 'report.html'}")
     say(f"Use it: morula predict IMAGES -o OUT --model {summary.run}")

@@ -112,10 +112,8 @@ class Model:
         Raises:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
-        shape = self._shape(image, diameter_px, spacing_um)
-        pixels = resample(select_channels(image, self.plan.channels), shape)
-        normalized = Normalizer.measure(pixels, self.plan.normalization).apply(pixels)
-        return self.maps_of(normalized, progress=progress)
+        pixels, normalizer = self._input(image, self._shape(image, diameter_px, spacing_um))
+        return self.maps_of(normalizer.apply(pixels), progress=progress)
 
     def maps_of(
         self, pixels: Map, *, heads: tuple[Head, ...] | None = None, progress: Progress | None = None
@@ -148,11 +146,19 @@ class Model:
         """Spatial shape of the image on the working grid."""
         return working_shape(image.pixels.shape[1:], self.plan, spacing_um or image.spacing_um, diameter_px)
 
+    def _input(self, image: Image, shape: tuple[int, ...]) -> tuple[np.ndarray, Normalizer]:
+        """The plan's channels on the working grid, in their own dtype, and how to normalise them.
+
+        Measured on the image's own grid, as in training: resampling narrows the range of intensities.
+        """
+        pixels = select_channels(image, self.plan.channels)
+        return resample(pixels, shape), Normalizer.measure(pixels, self.plan.normalization)
+
     def _segment(self, image: Image, shape: tuple[int, ...], progress: Progress | None) -> Segmentation:
         plan = self.plan
-        pixels = resample(select_channels(image, plan.channels), shape)
+        pixels, normalizer = self._input(image, shape)
         heads = needed_heads(plan.representation, plan.ndim)
-        bands = self._bands(pixels, heads, Normalizer.measure(pixels, plan.normalization), progress)
+        bands = self._bands(pixels, heads, normalizer, progress)
         blocks = cut_blocks(shape, 2 * plan.halo_px[0], coarsest(heads))
         found = decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
         if shape == image.pixels.shape[1:]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from morula.data import splits
 from morula.data.dataset import Dataset
 from morula.data.problems import Problem
 from morula.data.sample import Sample
+from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.report import render_report
 from morula.evaluation.report_train import TrainReport
@@ -95,13 +97,17 @@ def _fix_steps(run: Run, prepared: Sequence[Prepared], device: str) -> None:
     seconds = seconds_per_step(plan, prepared, device=device)
     steps = steps_for_budget(budget / len(folds_of(run)), seconds)
     table = read_toml(run.plan_path)
-    table["training"]["steps"] = steps
     reasons = read_reasons(run.plan_path.read_text(encoding="utf-8"))
-    reasons["training.steps"] = (
-        f"{budget:.0f} s for {len(folds_of(run))} folds at {seconds:.3f} s a step, measured here"
-    )
-    if "validate_every" not in parse_overrides(run.request().overrides).get("training", {}):
-        table["training"]["validate_every"] = rules.validate_every(steps).value
+    why = f"{budget:.0f} s for {len(folds_of(run))} folds at {seconds:.3f} s a step, measured here"
+    decisions = {
+        "steps": rules.Decision(steps, why),
+        "validate_every": rules.validate_every(steps),
+        "ema": rules.averaging(steps),
+    }
+    given = parse_overrides(run.request().overrides).get("training", {})
+    for key in decisions.keys() - given.keys():
+        table["training"][key] = decisions[key].value
+        reasons[f"training.{key}"] = decisions[key].reason
     run.write(run.plan_path, dump_toml(table, reasons))
     run.write(marker, json.dumps({"budget_s": budget, "seconds_per_step": seconds, "steps": steps}) + "\n")
 
@@ -124,7 +130,14 @@ def _train_folds(run: Run, prepared: Sequence[Prepared], device: str, progress: 
 
 def _start_weights(run: Run) -> dict[str, Tensor] | None:
     name = run.request().start_from
-    return None if name is None else load_file(weight_files(find_folder(name))[0])
+    if name is None:
+        return None
+    path = weight_files(find_folder(name))[0]
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        msg = f"{path} is damaged ({error}). Copy the model again, or choose another one with --from."
+        raise InputError(msg) from error
 
 
 def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progress) -> None:
