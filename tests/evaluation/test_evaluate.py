@@ -126,6 +126,24 @@ def test_strict_matching_is_written_down(truth: np.ndarray):
     assert strict["strict"] is True
 
 
+def test_other_thresholds_join_the_curve():
+    pair = [("a", np.array([[1, 1, 1, 2]], np.int32), np.array([[1, 0, 0, 2]], np.int32), {})]
+    curve = {row["iou"]: row for row in score_pairs(pair, iou=(0.3, 0.6, 1.0))["curve"]}
+    assert list(curve) == [0.3, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0]
+    counts = {level: tuple(curve[level][name] for name in ("tp", "fp", "fn", "ap", "f1")) for level in curve}
+    assert counts[0.3] == (2, 0, 0, 1, 1)
+    assert counts[0.6] == counts[1.0] == (1, 1, 1, 1 / 3, 0.5)
+
+
+@pytest.mark.parametrize("level", [0.0, -0.1, 1.2, float("nan")])
+def test_a_threshold_that_is_none_is_refused_before_anything_is_read(
+    level: float, dataset: Path, predicted: Path, tmp_path: Path
+):
+    with pytest.raises(InputError, match="above 0 and at most 1"):
+        evaluate(predicted, dataset, tmp_path / "out", iou=(0.6, level))
+    assert not (tmp_path / "out").exists()
+
+
 def test_evaluating_imports_no_torch():
     code = "import sys, morula.evaluation.evaluate, morula.evaluation.report, morula.evaluation.pictures\n"
     code += "import morula.prediction.overlay\nassert 'torch' not in sys.modules"

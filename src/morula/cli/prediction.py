@@ -18,7 +18,7 @@ from morula.cli.options import (
     parse_pixel_size,
     parse_selection,
 )
-from morula.cli.scores import show_comparison, show_scores
+from morula.cli.scores import parse_iou, show_comparison, show_levels, show_scores
 from morula.cli.terminal import Progress, fail, say, shorten, show_table
 
 
@@ -109,6 +109,10 @@ def evaluate(
     truth: Annotated[Path, typer.Argument(metavar="TRUTH", help="A data set, or a folder of label images.")],
     out: OutFolder,
     strict: Annotated[bool, typer.Option("--strict", help="Match at IoU > t (DSB 2018), not >= t.")] = False,
+    iou: Annotated[
+        str | None,
+        typer.Option(metavar="T[,T...]", help="IoU thresholds to score at beside 0.5, 0.55 ... 0.95."),
+    ] = None,
     by: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN", help="Scores by this column of index.csv; may be repeated."),
@@ -121,18 +125,21 @@ def evaluate(
     """Score predicted labels against true ones, with confidence intervals."""
     from morula.evaluation.evaluate import evaluate as score
 
+    levels = parse_iou(iou)
     with Progress() as progress:
         metrics = score(
             predicted,
             truth,
             out,
             strict=strict,
+            iou=levels,
             by=by or (),
             compare=compare,
             select=parse_selection(select),
             progress=progress("evaluate"),
         )
     show_scores(metrics)
+    show_levels(metrics, levels)
     if "comparison" in metrics:
         show_comparison(metrics["comparison"])
     say(f"Report: {out / 'report.html'}")

@@ -1,8 +1,10 @@
-"""Scores as tables."""
+"""Scores: the thresholds that are asked for, and tables of what came out."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from morula.cli.terminal import say, show_table
+from morula.errors import InputError
 
 
 def show_scores(metrics: dict[str, Any]) -> None:
@@ -34,6 +36,35 @@ def show_scores(metrics: dict[str, Any]) -> None:
         f"{n_images} {'image' if n_images == 1 else 'images'}, {metrics['n_truth']} true objects, "
         f"{metrics['n_predicted']} predicted: {errors}."
     )
+
+
+def parse_iou(text: str | None) -> tuple[float, ...]:
+    """IoU thresholds from ``0.6,0.85``.
+
+    >>> parse_iou("0.6, 0.85")
+    (0.6, 0.85)
+
+    Raises:
+        InputError: Not numbers above 0 and at most 1.
+    """
+    if text is None:
+        return ()
+    try:
+        levels = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        levels = (0.0,)
+    if not all(0 < level <= 1 for level in levels):
+        msg = f"--iou {text!r}: expected numbers above 0 and at most 1, such as 0.6,0.85."
+        raise InputError(msg)
+    return levels
+
+
+def show_levels(metrics: dict[str, Any], iou: Sequence[float]) -> None:
+    """Precision, recall, F1 and AP at the thresholds that were asked for."""
+    keys = ("precision", "recall", "f1", "ap")
+    rows = [(f"{row['iou']:g}", *(row[key] for key in keys)) for row in metrics["curve"] if row["iou"] in iou]
+    if rows:
+        show_table(("IoU", "precision", "recall", "F1", "AP"), rows)
 
 
 def show_comparison(comparison: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from morula.data.files import write_atomic
 from morula.data.formats import read_labels
 from morula.data.sample import Sample
 from morula.errors import InputError
-from morula.evaluation.metrics import score_image
+from morula.evaluation.metrics import iou_levels, score_image
 from morula.evaluation.pairing import Pairing, Progress, pair_files
 from morula.evaluation.summary import ScoredImage, compare_predictions, summarize
 from morula.types import Labels
@@ -25,6 +25,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
     out: Path,
     *,
     strict: bool = False,
+    iou: Sequence[float] = (),
     by: Sequence[str] = (),
     compare: Path | None = None,
     select: Mapping[str, set[str]] | None = None,
@@ -38,6 +39,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
             images appear in the report). Pixels of its ``ignore_label`` count nowhere.
         out: Receives ``metrics.json``, ``overlays`` and ``report.html``.
         strict: A pair matches above an IoU threshold (DSB 2018), not at or above it (StarDist, Cellpose).
+        iou: Thresholds whose AP, F1, precision and recall are wanted beside those from 0.5 to 0.95.
         by: Index columns to make strata of; when empty, every text column with few values.
         compare: Another prediction of the same images, to be tested against the first.
         select: Index columns of `truth` and the values wanted; all samples when None.
@@ -48,14 +50,16 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
         ``without_truth`` and ``without_prediction``; they are not scored.
 
     Raises:
-        InputError: Nothing can be scored: missing folders, no pairs, every file unreadable, unknown column.
+        InputError: Nothing can be scored: missing folders, no pairs, every file unreadable, unknown column,
+            an IoU threshold that is not above 0 and at most 1.
     """
+    levels = iou_levels(iou)
     pairing = pair_files(predicted, truth, select)
     other = pair_files(compare, truth, select) if compare else None
     scored = len(pairing.pairs) + (len(other.pairs) if other else 0)
     total = scored + min(MOST_PICTURES, len(pairing.pairs))
     failed: dict[str, str] = {}
-    images = _score(pairing, strict, failed, _shifted(progress, 0, total))
+    images = _score(pairing, levels, strict, failed, _shifted(progress, 0, total))
     if not images:
         name, message = next(iter(failed.items()))
         msg = f"none of the {len(failed)} pairs could be scored; {name}: {message}"
@@ -72,7 +76,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
     }
     if other is not None:
         lost: dict[str, str] = {}
-        rivals = _score(other, strict, lost, _shifted(progress, len(pairing.pairs), total))
+        rivals = _score(other, levels, strict, lost, _shifted(progress, len(pairing.pairs), total))
         tests = compare_predictions(images, rivals)
         metrics["comparison"] = {"with": str(compare), "tests": tests, "failed": lost}
     metrics["overlays"] = _draw_worst(pairing, metrics["images"], out, _shifted(progress, scored, total))
@@ -85,6 +89,7 @@ def score_pairs(
     *,
     by: Sequence[str] = (),
     strict: bool = False,
+    iou: Sequence[float] = (),
 ) -> dict[str, Any]:
     """The scores of images in memory, as `evaluate` writes them.
 
@@ -92,12 +97,13 @@ def score_pairs(
         pairs: Id, truth, predicted labels and index columns of each image; taken one at a time.
         by: As for `evaluate`.
         strict: As for `evaluate`.
+        iou: As for `evaluate`.
 
     Raises:
-        InputError: No pairs, unequal shapes or an unknown column.
+        InputError: No pairs, unequal shapes, an unknown column or a bad threshold.
     """
     images = [
-        ScoredImage(name, score_image(truth, predicted, strict=strict), attributes)
+        ScoredImage(name, score_image(truth, predicted, thresholds=iou, strict=strict), attributes)
         for name, truth, predicted, attributes in pairs
     ]
     return summarize(images, by=by, strict=strict)
@@ -116,12 +122,15 @@ def write_metrics(metrics: dict[str, Any], out: Path) -> None:
     render_report(EvaluateReport.load(out), out / "report.html")
 
 
-def _score(pairing: Pairing, strict: bool, failed: dict[str, str], progress: Progress) -> list[ScoredImage]:
+def _score(
+    pairing: Pairing, iou: Sequence[float], strict: bool, failed: dict[str, str], progress: Progress
+) -> list[ScoredImage]:
     """Count every pair; those that cannot be read go into `failed` with their message."""
     images = []
     for done, (sample, path) in enumerate(pairing.pairs, 1):
         try:
-            score = score_image(pairing.dataset.labels(sample), read_labels(path), strict=strict)
+            truth = pairing.dataset.labels(sample)
+            score = score_image(truth, read_labels(path), thresholds=iou, strict=strict)
             images.append(ScoredImage(sample.id, score, _columns(sample)))
         except InputError as error:
             failed[sample.id] = str(error)

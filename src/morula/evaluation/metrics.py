@@ -5,6 +5,7 @@ definition is stated with its source. All of them are sums over the image's obje
 set's score is a ratio of sums over its images (`morula.evaluation.summary`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -167,7 +168,7 @@ def score_image(
     truth: Labels,
     predicted: Labels,
     *,
-    thresholds: tuple[float, ...] = DSB_THRESHOLDS,
+    thresholds: Sequence[float] = (),
     strict: bool = False,
 ) -> ImageScore:
     """Count everything in one image, from one overlap table.
@@ -179,8 +180,9 @@ def score_image(
         strict: A pair matches above a threshold instead of at or above it.
 
     Raises:
-        InputError: The shapes differ.
+        InputError: The shapes differ, or a threshold is not above 0 and at most 1.
     """
+    levels = iou_levels(thresholds)
     if truth.shape != predicted.shape:
         msg = (
             f"the predicted labels have shape {predicted.shape}, the truth has {truth.shape}; "
@@ -190,7 +192,6 @@ def score_image(
     overlap = overlap_table(truth, predicted)
     excused = _excused_ids(truth, predicted, overlap)
     pairs = object_pairs(overlap, excused)
-    levels = tuple(sorted({*DSB_THRESHOLDS, *thresholds}))
     truth_iou, predicted_iou = _partner_iou(overlap, pairs, strict)
     counted = ~pairs.excused | (predicted_iou > 0)
     split, merged, missed, spurious = count_errors(pairs)
@@ -215,6 +216,19 @@ def score_image(
         spurious=spurious,
         ndim=truth.ndim,
     )
+
+
+def iou_levels(extra: Sequence[float]) -> tuple[float, ...]:
+    """`DSB_THRESHOLDS` and the `extra` ones, ascending.
+
+    Raises:
+        InputError: One is not above 0 and at most 1.
+    """
+    for level in extra:
+        if not 0 < level <= 1:
+            msg = f"IoU threshold {level:g}: expected numbers above 0 and at most 1, such as 0.6."
+            raise InputError(msg)
+    return tuple(sorted({*DSB_THRESHOLDS, *map(float, extra)}))
 
 
 def aggregated_jaccard(pairs: ObjectPairs) -> tuple[int, int]:

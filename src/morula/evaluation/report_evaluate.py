@@ -248,7 +248,7 @@ def curve_section(curve: Sequence[dict[str, Any]]) -> Html:
         ),
     ]
     chart = line_chart(lines, Axes("IoU threshold", "score", y_range=(0.0, 1.0)))
-    columns = [Column("IoU", digits=2), Column("AP", bar=True)]
+    columns = [Column("IoU"), Column("AP", bar=True)]
     columns += [Column(name) for name in ("F1", "precision", "recall", "TP", "FP", "FN")]
     keys = ("f1", "precision", "recall", "tp", "fp", "fn")
     rows = [[row["iou"], Cell(row["ap"], _ap_interval(row)), *(row[key] for key in keys)] for row in curve]
