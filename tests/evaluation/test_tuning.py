@@ -101,6 +101,27 @@ def test_the_result_is_always_the_same(examples: list[tuple[Maps, Labels]]):
     assert tune(Threshold(), examples * 3, (1.0, 1.0)) == tune(Threshold(), examples * 3, (1.0, 1.0))
 
 
+def test_progress_stays_below_its_bound_and_ends_at_it(examples: list[tuple[Maps, Labels]]):
+    seen: list[tuple[int, int]] = []
+    _, trials = tune(Threshold(), examples, (1.0, 1.0), lambda *step: seen.append(step))
+    assert [done for done, _ in seen] == [*range(1, len(trials) + 1), len(trials)]
+    assert all(done <= total for done, total in seen)
+    assert seen[-1] == (len(trials), len(trials))
+
+
+def test_the_bound_leaves_out_a_decoder_that_is_given_up(examples: list[tuple[Maps, Labels]]):
+    parts = {"inverted": Threshold(), "upright": Threshold(threshold=0.23, min_size=5)}
+    seen: list[tuple[int, int]] = []
+    tune(
+        Pair(parts=parts, decoder="inverted"), examples, (1.0, 1.0), progress=lambda *step: seen.append(step)
+    )
+    totals = [total for _, total in seen]
+    assert all(done <= total for done, total in seen)
+    # Two starts with two fields each, then one of them.
+    assert set(totals[:2]) == {1 + 2 * 23}
+    assert set(totals[2:-1]) == {1 + 1 + 23}
+
+
 def test_coarse_maps_may_reach_beyond_the_image():
     stars = StarConvex(stride=2)
     truth = np.zeros((21, 31), np.int32)

@@ -5,7 +5,7 @@ It is cheap because no network runs, and it always gives the same result.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,7 @@ def tune(
     representation: Representation,
     examples: Iterable[tuple[Maps, Labels]],
     spacing: Spacing,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Representation, list[Trial]]:
     """Fit the tunable fields of a decoder, and a union's choice of decoder, to the mean DSB score.
 
@@ -51,6 +52,7 @@ def tune(
         representation: Where to start; never made worse on the examples.
         examples: Predicted maps and the truth of each validation image, on the same grid.
         spacing: Pixel size of the maps.
+        progress: Called with (settings tried, an upper bound of them); at the end both are equal.
 
     Returns:
         The best representation, and every setting tried in order.
@@ -58,20 +60,23 @@ def tune(
     Raises:
         InputError: There are no examples.
     """
-    search = _Search(tuple(examples), spacing)
+    search = _Search(tuple(examples), spacing, progress)
     if not search.examples:
         msg = "nothing to tune on: there are no validation images with labels."
         raise InputError(msg)
     choices = decoder_choices(representation)
     starts = [with_values(representation, {"decoder": name}) for name in choices] or [representation]
+    search.bound = 1 + sum(map(_most_trials, starts))
     scores = [search.score(start) for start in starts]
     best, best_score = representation, search.score(representation)
     for start, score in zip(starts, scores, strict=True):
         if score < max(scores) - HOPELESS:
+            search.bound -= _most_trials(start) - 1
             continue
         found, found_score = _climb(search, start, score)
         if found_score > best_score:
             best, best_score = found, found_score
+    search.finish()
     return best, search.trials
 
 
@@ -96,6 +101,8 @@ class _Search:
 
     examples: tuple[tuple[Maps, Labels], ...]
     spacing: Spacing
+    progress: Callable[[int, int], None] | None = None
+    bound: int = 0
     trials: list[Trial] = field(default_factory=list)
     known: dict[str, float] = field(default_factory=dict)
 
@@ -108,7 +115,14 @@ class _Search:
             decoder = tunable_values(representation).get("decoder")
             chosen = {} if decoder is None else {"decoder": decoder}
             self.trials.append({**chosen, **names, "dsb": self.known[key]})
+            if self.progress is not None:
+                self.progress(len(self.trials), self.bound)
         return self.known[key]
+
+    def finish(self) -> None:
+        """Tell that no further setting will be tried."""
+        if self.progress is not None:
+            self.progress(len(self.trials), len(self.trials))
 
     def _measure(self, representation: Representation) -> float:
         def one(example: tuple[Maps, Labels]) -> float:
@@ -118,6 +132,11 @@ class _Search:
         # The kernels let go of the interpreter; the result does not depend on the number of threads.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return float(np.mean(list(pool.map(one, self.examples))))
+
+
+def _most_trials(start: Representation) -> int:
+    """Settings that `_climb` can try from `start`, itself among them."""
+    return 1 + len(_active_fields(start)) * (GRID + 2 * (ROUNDS - 1))
 
 
 def _climb(search: _Search, start: Representation, score: float) -> tuple[Representation, float]:

@@ -155,13 +155,13 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
         for index, ids in folds
         for sample in spread([sample for sample in prepared if sample.id in ids], most)
     ]
-    bar = progress("tune")
+    bar = progress("predict")
     examples = []
     for done, (index, sample) in enumerate(chosen, 1):
         maps = maps_of(without_fold(model, index), sample, every_head=True)
         examples.append((maps, truth_of(sample)))
         bar(done, len(chosen))
-    best, trials = tune(plan.representation, examples, plan.working_spacing)
+    best, trials = tune(plan.representation, examples, plan.working_spacing, progress("tune"))
     run.write(run.folder / "tuning.json", json.dumps(trials) + "\n")
     write_tuned(run.folder / "tuned.toml", best)
 

@@ -93,10 +93,11 @@ def tune_model(
     examples = _examples(loaded, dataset, samples, progress)
     spacing, start = loaded.plan.working_spacing, loaded.plan.representation
     chosen = {}
-    for half, other in (halves, halves[::-1]):
-        fitted, _ = tune(start, [examples[name] for name in other], spacing)
+    for part, (half, other) in enumerate((halves, halves[::-1]), 1):
+        bar = progress(f"tune, half {part}")
+        fitted, _ = tune(start, [examples[name] for name in other], spacing, bar)
         chosen |= dict.fromkeys(half, fitted)
-    final, trials = tune(start, list(examples.values()), spacing)
+    final, trials = tune(start, list(examples.values()), spacing, progress("tune"))
     summary = TuneSummary(
         out,
         _scores(examples, samples, dict.fromkeys(examples, start), spacing),
