@@ -7,7 +7,7 @@ import pytest
 
 from morula.data.sample import Image
 from morula.errors import InputError
-from morula.evaluation.pictures import GAP_PX, PANEL_PX, draw_comparison, embed, write_jpeg
+from morula.evaluation.pictures import GAP_PX, PANEL_PX, WorstPictures, draw_comparison, embed
 from synthetic import picture_of
 
 
@@ -60,17 +60,39 @@ def test_a_volume_is_shown_by_its_fullest_plane():
     assert has(picture[:, middle:], MAGENTA)
 
 
+def test_the_worst_are_kept_in_order_and_of_equals_the_first(truth: np.ndarray, tmp_path: Path):
+    asked: list[str] = []
+    worst = WorstPictures(3, lambda name: asked.append(name))
+    for name, score in [("a", 0.5), ("b", 0.2), ("deep/c", 0.5), ("d", 0.5), ("e", 0.9), ("f", 0.1)]:
+        worst.offer(name, score, truth, truth)
+    assert asked == ["a", "b", "deep/c", "f"]
+    written = worst.write(tmp_path)
+    assert written == {name: f"overlays/{name}.jpg" for name in ("f", "b", "a")}
+    assert {path.name for path in (tmp_path / "overlays").rglob("*")} == {"a.jpg", "b.jpg", "f.jpg"}
+
+
+def test_an_image_that_cannot_be_read_is_drawn_on_black(truth: np.ndarray, tmp_path: Path):
+    def broken(name: str) -> Image:
+        raise InputError(name)
+
+    worst = WorstPictures(1, broken)
+    worst.offer("a", 0.5, truth, truth)
+    picture = cv2.imread(str(tmp_path / worst.write(tmp_path)["a"]))
+    assert picture is not None
+    assert np.median(picture) < 10
+
+
 def test_pictures_are_embedded_small(tmp_path: Path):
     picture = np.random.default_rng(0).integers(0, 255, (300, 900, 3), np.uint8)
-    write_jpeg(tmp_path / "deep/a.jpg", picture)
-    text = embed(tmp_path / "deep/a.jpg", longest_px=90)
+    cv2.imwrite(str(tmp_path / "a.jpg"), picture)
+    text = embed(tmp_path / "a.jpg", longest_px=90)
     assert text.startswith("data:image/jpeg;base64,")
     content = np.frombuffer(base64.b64decode(text.split(",")[1]), np.uint8)
     assert cv2.imdecode(content, cv2.IMREAD_COLOR).shape == (30, 90, 3)
 
 
 def test_a_picture_of_the_right_size_is_embedded_as_it_is(tmp_path: Path):
-    write_jpeg(tmp_path / "a.jpg", np.zeros((10, 10, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((10, 10, 3), np.uint8))
     text = embed(tmp_path / "a.jpg")
     assert base64.b64decode(text.split(",")[1]) == (tmp_path / "a.jpg").read_bytes()
 

@@ -5,12 +5,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from morula.errors import InputError
-from morula.evaluation.evaluate import evaluate
-from morula.evaluation.pictures import write_jpeg
+from morula.evaluation.evaluate import evaluate, score_pairs
+from morula.evaluation.pictures import WorstPictures
 from morula.evaluation.report import EvaluateReport, PredictReport, TrainReport, render_report
 from morula.evaluation.report_predict import needs_review
 from morula.evaluation.report_train import read_journal
@@ -65,7 +66,8 @@ def prediction(tmp_path: Path) -> Path:
     with_objects = [("sure", 0.95), ("doubtful", 0.4), (EVIL, 0.9), *((f"i{k}", 0.9) for k in range(8))]
     for name, confidence in with_objects:
         path = f"overlays/{len(images)}.jpg"
-        write_jpeg(folder / path, np.zeros((8, 8, 3), np.uint8))
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / path), np.zeros((8, 8, 3), np.uint8))
         row = {"id": name, "failure": None, "overlay": path, "n_objects": 10, "seconds": 0.5}
         images.append({**row, "median_diameter_px": 12.0, "mean_confidence": confidence})
     images[-1]["n_objects"] = 400
@@ -183,9 +185,10 @@ def test_training_with_what_is_there_so_far(run: Path):
 
 
 def test_training_with_everything(run: Path, truth: np.ndarray):
-    from morula.evaluation.evaluate import score_pairs
-
-    (run / "metrics.json").write_text(json.dumps(score_pairs([("a", truth, truth, {})])))
+    worst = WorstPictures(1, lambda _: None)
+    pairs = [("a<1>", truth, np.zeros_like(truth), {}), ("b", truth, truth, {})]
+    metrics = score_pairs(pairs, worst=worst)
+    (run / "metrics.json").write_text(json.dumps(metrics | {"overlays": worst.write(run)}))
     (run / "tuning.json").write_text(json.dumps([{"decoder": "x", "parts.x.t": 0.5, "dsb": 0.4}]))
     problem = {
         "kind": "empty",
@@ -226,8 +229,13 @@ def test_training_with_everything(run: Path, truth: np.ndarray):
         "modalities": [kind, kind],
     }
     (run / "fingerprint.json").write_text(json.dumps(facts | {"images": [{"id": "a", "diameter_px": 9.0}]}))
-    checker = read(TrainReport.load(run).page())
+    page = TrainReport.load(run).page()
+    checker = read(page)
+    assert page.count("<figure") == 1
     for text in (
+        "a<1>",
+        "Pictures",
+        "for an unbiased figure",
         "Ceilings",
         "x.png is <empty>.",
         "d<1>",

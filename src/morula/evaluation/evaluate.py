@@ -1,17 +1,18 @@
 """The stage: a folder of predicted labels against the truth, into ``metrics.json`` and ``report.html``."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from morula.data.files import write_atomic
 from morula.data.formats import read_labels
-from morula.data.sample import Sample
+from morula.data.sample import Image, Sample
 from morula.errors import InputError
 from morula.evaluation.metrics import iou_levels, score_image
 from morula.evaluation.pairing import Pairing, Progress, pair_files
+from morula.evaluation.pictures import WorstPictures
 from morula.evaluation.summary import ScoredImage, compare_predictions, summarize
 from morula.types import Labels
 
@@ -56,10 +57,10 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
     levels = iou_levels(iou)
     pairing = pair_files(predicted, truth, select)
     other = pair_files(compare, truth, select) if compare else None
-    scored = len(pairing.pairs) + (len(other.pairs) if other else 0)
-    total = scored + min(MOST_PICTURES, len(pairing.pairs))
+    total = len(pairing.pairs) + (len(other.pairs) if other else 0)
+    worst = WorstPictures(MOST_PICTURES, _images_of(pairing))
     failed: dict[str, str] = {}
-    images = _score(pairing, levels, strict, failed, _shifted(progress, 0, total))
+    images = _score(pairing, levels, strict, failed, _shifted(progress, 0, total), worst)
     if not images:
         name, message = next(iter(failed.items()))
         msg = f"none of the {len(failed)} pairs could be scored; {name}: {message}"
@@ -79,7 +80,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
         rivals = _score(other, levels, strict, lost, _shifted(progress, len(pairing.pairs), total))
         tests = compare_predictions(images, rivals)
         metrics["comparison"] = {"with": str(compare), "tests": tests, "failed": lost}
-    metrics["overlays"] = _draw_worst(pairing, metrics["images"], out, _shifted(progress, scored, total))
+    metrics["overlays"] = worst.write(out)
     write_metrics(metrics, out)
     return metrics
 
@@ -90,6 +91,7 @@ def score_pairs(
     by: Sequence[str] = (),
     strict: bool = False,
     iou: Sequence[float] = (),
+    worst: WorstPictures | None = None,
 ) -> dict[str, Any]:
     """The scores of images in memory, as `evaluate` writes them.
 
@@ -98,14 +100,17 @@ def score_pairs(
         by: As for `evaluate`.
         strict: As for `evaluate`.
         iou: As for `evaluate`.
+        worst: Draws the worst of them.
 
     Raises:
         InputError: No pairs, unequal shapes, an unknown column or a bad threshold.
     """
-    images = [
-        ScoredImage(name, score_image(truth, predicted, thresholds=iou, strict=strict), attributes)
-        for name, truth, predicted, attributes in pairs
-    ]
+    images = []
+    for name, truth, predicted, attributes in pairs:
+        score = score_image(truth, predicted, thresholds=iou, strict=strict)
+        images.append(ScoredImage(name, score, attributes))
+        if worst is not None:
+            worst.offer(name, score.dsb, truth, predicted)
     return summarize(images, by=by, strict=strict)
 
 
@@ -123,15 +128,22 @@ def write_metrics(metrics: dict[str, Any], out: Path) -> None:
 
 
 def _score(
-    pairing: Pairing, iou: Sequence[float], strict: bool, failed: dict[str, str], progress: Progress
+    pairing: Pairing,
+    iou: Sequence[float],
+    strict: bool,
+    failed: dict[str, str],
+    progress: Progress,
+    worst: WorstPictures | None = None,
 ) -> list[ScoredImage]:
     """Count every pair; those that cannot be read go into `failed` with their message."""
     images = []
     for done, (sample, path) in enumerate(pairing.pairs, 1):
         try:
-            truth = pairing.dataset.labels(sample)
-            score = score_image(truth, read_labels(path), thresholds=iou, strict=strict)
+            truth, predicted = pairing.dataset.labels(sample), read_labels(path)
+            score = score_image(truth, predicted, thresholds=iou, strict=strict)
             images.append(ScoredImage(sample.id, score, _columns(sample)))
+            if worst is not None:
+                worst.offer(sample.id, score.dsb, truth, predicted)
         except InputError as error:
             failed[sample.id] = str(error)
         progress(done, len(pairing.pairs))
@@ -153,24 +165,11 @@ def _shifted(progress: Progress | None, start: int, total: int) -> Progress:
     return report
 
 
-def _draw_worst(
-    pairing: Pairing, rows: list[dict[str, Any]], out: Path, progress: Progress
-) -> dict[str, str]:
-    """Pictures of the worst images, truth beside prediction: id to path below `out`."""
-    from morula.evaluation.pictures import draw_comparison, write_jpeg
+def _images_of(pairing: Pairing) -> Callable[[str], Image | None]:
+    samples = {sample.id: sample for sample, _ in pairing.pairs}
 
-    by_id = {sample.id: (sample, path) for sample, path in pairing.pairs}
-    drawn: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: row["dsb"])[:MOST_PICTURES]:
-        sample, path = by_id[row["id"]]
-        try:
-            image = pairing.dataset.image(sample) if sample.image else None
-        except InputError:
-            # The scores stand without the picture's background.
-            image = None
-        picture = draw_comparison(image, pairing.dataset.labels(sample), read_labels(path))
-        target = Path("overlays") / f"{sample.id}.jpg"
-        write_jpeg(out / target, picture)
-        drawn[sample.id] = target.as_posix()
-        progress(len(drawn), len(rows))
-    return drawn
+    def image_of(name: str) -> Image | None:
+        sample = samples[name]
+        return pairing.dataset.image(sample) if sample.image else None
+
+    return image_of

@@ -1,7 +1,9 @@
 """Pictures for the report: truth beside prediction, and picture files as text that a page can hold."""
 
 import base64
-from dataclasses import replace
+from bisect import insort
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,46 @@ GAP_COLOUR = 128
 """Between two panels."""
 
 JPEG_QUALITY = 82
+
+
+@dataclass
+class WorstPictures:
+    """Comparisons of the images with the lowest scores, drawn while the labels are in memory."""
+
+    most: int
+    """Pictures that are kept."""
+
+    image_of: Callable[[str], Image | None]
+    """The picture below the outlines by id; where it raises `InputError`, they stand on black."""
+
+    kept: list[tuple[float, str, bytes]] = field(default_factory=list)
+    """Score, id and JPEG, the lowest score first."""
+
+    def offer(self, name: str, score: float, truth: Labels, predicted: Labels) -> None:
+        """Draw an image if it is one of the worst so far; of equal ones the first are kept."""
+        if len(self.kept) >= self.most and score >= self.kept[-1][0]:
+            return
+        try:
+            image = self.image_of(name)
+        except InputError:
+            image = None
+        picture = _jpeg(draw_comparison(image, truth, predicted))
+        insort(self.kept, (score, name, picture), key=lambda item: item[0])
+        del self.kept[self.most :]
+
+    def write(self, folder: Path) -> dict[str, str]:
+        """Write ``overlays/ID.jpg``; gives id to path below `folder`, the worst first.
+
+        Raises:
+            InputError: They cannot be written.
+        """
+        written = {}
+        for _, name, picture in self.kept:
+            target = Path("overlays") / f"{name}.jpg"
+            with write_atomic(folder / target) as part:
+                part.write_bytes(picture)
+            written[name] = target.as_posix()
+        return written
 
 
 def draw_comparison(image: Image | None, truth: Labels, predicted: Labels) -> np.ndarray:
@@ -48,16 +90,6 @@ def draw_comparison(image: Image | None, truth: Labels, predicted: Labels) -> np
     panels = [_shrunk(draw_overlay(image, labels, truth), PANEL_PX) for labels in (truth, predicted)]
     gap = np.full((len(panels[0]), GAP_PX, 3), GAP_COLOUR, np.uint8)
     return np.concatenate([panels[0], gap, panels[1]], 1)
-
-
-def write_jpeg(path: Path, picture: np.ndarray) -> None:
-    """Write uint8 RGB ``(y, x, 3)`` as JPEG; missing folders are made.
-
-    Raises:
-        InputError: It cannot be written.
-    """
-    with write_atomic(path) as part:
-        part.write_bytes(_jpeg(picture))
 
 
 def embed(path: Path, *, longest_px: int = 2 * PANEL_PX + GAP_PX) -> str:

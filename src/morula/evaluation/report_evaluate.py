@@ -12,6 +12,7 @@ from morula.evaluation.charts import Axes, Line, line_chart
 from morula.evaluation.page import (
     Cell,
     Column,
+    Content,
     Html,
     document,
     facts,
@@ -62,8 +63,7 @@ class EvaluateReport:
             InputError: There is no ``metrics.json``, or it is broken.
         """
         metrics = read_json(folder / "metrics.json")
-        pictures = {name: folder / path for name, path in metrics.get("overlays", {}).items()}
-        return cls(metrics, {name: path for name, path in pictures.items() if path.is_file()})
+        return cls(metrics, pictures_of(metrics, folder))
 
     def page(self) -> str:
         """The whole page."""
@@ -72,7 +72,7 @@ class EvaluateReport:
         parts += [
             self._comparison(),
             strata_section(metrics),
-            self._pictures(),
+            picture_section(metrics, self.pictures),
             image_section(metrics["images"]),
         ]
         parts.append(self._about())
@@ -115,26 +115,6 @@ class EvaluateReport:
         ]
         lead = join(("Against ", node("code", comparison["with"]), ", on the same images."))
         return section("Comparison", table(columns, rows), lead=lead)
-
-    def _pictures(self) -> Html:
-        if not self.pictures:
-            return Html("")
-        by_id = {row["id"]: row for row in self.metrics["images"]}
-        figures = [_figure(by_id[name], path) for name, path in self.pictures.items() if name in by_id]
-        legend = node(
-            "div",
-            *(
-                node("span", node("i", css=css), text)
-                for css, text in (
-                    ("found", "found"),
-                    ("missed", "missed"),
-                    ("false", "not in the truth"),
-                )
-            ),
-            css="legend",
-        )
-        lead = "Truth on the left, prediction on the right; the images with the lowest DSB score first."
-        return section("Pictures", legend, gallery(figures, "pairs"), lead=lead)
 
     def _about(self) -> Html:
         metrics = self.metrics
@@ -204,11 +184,11 @@ def gallery(figures: Sequence[Html], css: str = "") -> Html:
     return join((first, node("details", more, rest)))
 
 
-def score_section(metrics: dict[str, Any], title: str = "Scores") -> Html:
-    """Score tiles with their intervals, and the counts of errors."""
+def score_section(metrics: dict[str, Any], title: str = "Scores", lead: Content = "") -> Html:
+    """Score tiles with their intervals, and the counts of errors; `lead` comes before what they are."""
     order = [*FIRST_TILES, *(name for name in DEFINITIONS if name not in FIRST_TILES)]
     cards = [score_tile(name, metrics["scores"][name]) for name in order if name in metrics["scores"]]
-    lead = "With 95 % confidence intervals over images."
+    lead = join((lead, "With 95 % confidence intervals over images."))
     return section(title, tiles(cards), node("h3", "Errors"), error_tiles(metrics), lead=lead)
 
 
@@ -310,6 +290,34 @@ def _range(row: dict[str, Any]) -> str:
     if row["to_px"] is None:
         return f"≥ {row['from_px']:.1f}"
     return f"{row['from_px']:.1f} – {row['to_px']:.1f}" if row["from_px"] else f"< {row['to_px']:.1f}"
+
+
+def pictures_of(metrics: dict[str, Any], folder: Path) -> dict[str, Path]:
+    """The comparisons that ``metrics.json`` names and that are still there, by image id."""
+    paths = {name: folder / path for name, path in metrics.get("overlays", {}).items()}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def picture_section(metrics: dict[str, Any], pictures: dict[str, Path]) -> Html:
+    """Truth beside prediction of the worst images, with their scores."""
+    if not pictures:
+        return Html("")
+    by_id = {row["id"]: row for row in metrics["images"]}
+    figures = [_figure(by_id[name], path) for name, path in pictures.items() if name in by_id]
+    legend = node(
+        "div",
+        *(
+            node("span", node("i", css=css), text)
+            for css, text in (
+                ("found", "found"),
+                ("missed", "missed"),
+                ("false", "not in the truth"),
+            )
+        ),
+        css="legend",
+    )
+    lead = "Truth on the left, prediction on the right; the images with the lowest DSB score first."
+    return section("Pictures", legend, gallery(figures, "pairs"), lead=lead)
 
 
 def image_section(images: Sequence[dict[str, Any]]) -> Html:

@@ -15,6 +15,7 @@ from morula.evaluation.page import (
     Number,
     document,
     facts,
+    join,
     node,
     number,
     section,
@@ -29,6 +30,8 @@ from morula.evaluation.report_evaluate import (
     foot,
     image_section,
     name_list,
+    picture_section,
+    pictures_of,
     read_json,
     score_section,
     strata_section,
@@ -70,6 +73,9 @@ class TrainReport:
     request: dict[str, Any] = field(default_factory=dict)
     """``request.toml``: what was asked for."""
 
+    pictures: dict[str, Path] = field(default_factory=dict)
+    """Comparison of truth and prediction by validation image, the worst first."""
+
     @classmethod
     def load(cls, folder: Path) -> "TrainReport":
         """From a run folder.
@@ -82,16 +88,18 @@ class TrainReport:
             msg = f"{folder} is no run folder (no plan.toml). Give the folder that `morula train` wrote."
             raise InputError(msg)
         tuning, request = folder / "tuning.json", folder / "request.toml"
+        metrics = _optional(folder / "metrics.json")
         return cls(
             plan=plan.read_text(encoding="utf-8"),
             journals={
                 path.parent.name: read_journal(path) for path in sorted(folder.glob("fold_*/journal.jsonl"))
             },
-            metrics=_optional(folder / "metrics.json"),
+            metrics=metrics,
             fingerprint=_optional(folder / "fingerprint.json"),
             trials=json.loads(tuning.read_text(encoding="utf-8")) if tuning.is_file() else [],
             problems=_optional(folder / "check.json").get("problems", []),
             request=tomllib.loads(request.read_text(encoding="utf-8")) if request.is_file() else {},
+            pictures=pictures_of(metrics, folder),
         )
 
     @property
@@ -110,9 +118,10 @@ class TrainReport:
         """The whole page."""
         parts = [self._found_by_doctor("error"), self._overview()]
         if self.metrics:
-            parts += [score_section(self.metrics, "Validation scores"), curve_section(self.metrics["curve"])]
-        parts += [self._curves(), strata_section(self.metrics) if self.metrics else Html(""), self._tuning()]
-        parts += [self._plan(), self._ceilings(), self._data()]
+            parts += [score_section(self.metrics, "Validation scores", _how_validated())]
+            parts += [curve_section(self.metrics["curve"]), strata_section(self.metrics)]
+            parts += [picture_section(self.metrics, self.pictures)]
+        parts += [self._curves(), self._tuning(), self._plan(), self._ceilings(), self._data()]
         parts += [image_section(self.metrics["images"])] if self.metrics else []
         recipe = self.decisions.get("recipe", "auto")
         subtitle = f"recipe {recipe} · {self.decisions.get('representation.kind', '')}"
@@ -288,6 +297,12 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
             msg = f"{path}, line {position} is not JSON: {error}. Delete the line."
             raise InputError(msg) from error
     return rows
+
+
+def _how_validated() -> Html:
+    words = ("Not trained on, but the weights and the decoder were chosen on these images; ",)
+    words += ("for an unbiased figure, score a test set with ", node("code", "morula evaluate"), ". ")
+    return join(words)
 
 
 def _optional(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
+from morula.evaluation.pictures import WorstPictures
 from morula.evaluation.report import render_report
 from morula.evaluation.report_train import TrainReport
 from morula.evaluation.tuning import tune, write_tuned
@@ -35,6 +36,9 @@ from morula.types import Labels
 
 TUNE_IMAGES = 60
 """Validation images that the decoder is tuned on, at most; all of them are scored."""
+
+WORST_IMAGES = 12
+"""Validation images that the report shows, truth beside prediction."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +178,9 @@ def _evaluate(run: Run, device: str, progress: Progress) -> dict[str, Any] | Non
     if not jobs:
         return None
     bar = progress("evaluate")
-    metrics = score_pairs(_predictions(model, dataset, jobs, bar))
+    worst = WorstPictures(WORST_IMAGES, lambda name: dataset.image(samples[name]))
+    metrics = score_pairs(_predictions(model, dataset, jobs, bar), worst=worst)
+    metrics["overlays"] = worst.write(run.folder)
     run.write(run.folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics
 
