@@ -189,7 +189,9 @@ def test_training_with_everything(run: Path, truth: np.ndarray):
     pairs = [("a<1>", truth, np.zeros_like(truth), {}), ("b", truth, truth, {})]
     metrics = score_pairs(pairs, worst=worst)
     (run / "metrics.json").write_text(json.dumps(metrics | {"overlays": worst.write(run)}))
-    (run / "tuning.json").write_text(json.dumps([{"decoder": "x", "parts.x.t": 0.5, "dsb": 0.4}]))
+    trials = [{"decoder": "y", "parts.y.other": 0.5, "dsb": 0.3}]
+    trials += [{"decoder": "x", "parts.x.t": 0.5 + k / 100, "dsb": 0.4 + k / 100} for k in range(12)]
+    (run / "tuning.json").write_text(json.dumps(trials))
     problem = {
         "kind": "empty",
         "severity": "error",
@@ -232,10 +234,14 @@ def test_training_with_everything(run: Path, truth: np.ndarray):
     page = TrainReport.load(run).page()
     checker = read(page)
     assert page.count("<figure") == 1
+    # None of the twelve best settings has this field.
+    assert "other" not in re.findall(r"<th[^>]*>([^<]*)", page)
+    assert "t" in re.findall(r"<th[^>]*>([^<]*)", page)
     for text in (
         "a<1>",
         "Pictures",
         "for an unbiased figure",
+        "from 0.3000 to 0.5100 (best of each decoder: x 0.5100, y 0.3000)",
         "Ceilings",
         "x.png is <empty>.",
         "d<1>",

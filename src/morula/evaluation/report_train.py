@@ -218,15 +218,15 @@ class TrainReport:
     def _tuning(self) -> Html:
         if not self.trials:
             return Html("")
+        ordered = sorted(self.trials, key=lambda trial: -trial["dsb"])[:MOST_TRIALS]
         names = list(
-            dict.fromkeys(key for trial in self.trials for key in trial if key not in ("dsb", "decoder"))
+            dict.fromkeys(key for trial in ordered for key in trial if key not in ("dsb", "decoder"))
         )
         short = {name: name.rsplit(".", 1)[-1] for name in names}
         unique = len(set(short.values())) == len(names)
         several = any("decoder" in trial for trial in self.trials)
         columns = [Column("DSB score", bar=True, digits=4)] + [Column("decoder", numeric=False)] * several
         columns += [Column(short[name] if unique else name) for name in names]
-        ordered = sorted(self.trials, key=lambda trial: -trial["dsb"])[:MOST_TRIALS]
         rows = [
             [trial["dsb"], *[trial.get("decoder", "")] * several, *(trial.get(name) for name in names)]
             for trial in ordered
@@ -234,7 +234,8 @@ class TrainReport:
         first, best = self.trials[0]["dsb"], ordered[0]["dsb"]
         lead = (
             f"{len(self.trials)} settings tried on validation images; the DSB score on the working grid went"
-            f" from {number(first, 4)} to {number(best, 4)}. The best {len(rows)}:"
+            f" from {number(first, 4)} to {number(best, 4)}{_best_by_decoder(self.trials)}."
+            f" The best {len(rows)}:"
         )
         return section("Decoder tuning", table(columns, rows), lead=lead)
 
@@ -303,6 +304,18 @@ def _how_validated() -> Html:
     words = ("Not trained on, but the weights and the decoder were chosen on these images; ",)
     words += ("for an unbiased figure, score a test set with ", node("code", "morula evaluate"), ". ")
     return join(words)
+
+
+def _best_by_decoder(trials: Sequence[Mapping[str, Any]]) -> str:
+    """What each decoder of a union reached, the best first; empty when there is no choice."""
+    best: dict[str, float] = {}
+    for trial in sorted(trials, key=lambda trial: -trial["dsb"]):
+        best.setdefault(trial.get("decoder", ""), trial["dsb"])
+    if set(best) <= {""}:
+        return ""
+    return (
+        f" (best of each decoder: {', '.join(f'{name} {number(score, 4)}' for name, score in best.items())})"
+    )
 
 
 def _optional(path: Path) -> dict[str, Any]:
