@@ -100,6 +100,15 @@ def test_patience_stops_early_and_keeps_the_best_weights(tmp_path):
     assert (result.steps, result.best) == (6, {"score": 0.5})
 
 
+def test_among_equal_scores_the_later_weights_are_kept(tmp_path):
+    plan = small_plan(steps=4, validate_every=2)
+    samples = prepared(tmp_path / "data")
+    result = train_fold(plan, samples, tmp_path / "run", validate=lambda network: {"score": 0.0})
+    checkpoint = weights_of(tmp_path / "run")
+    kept = load_file(result.weights)
+    assert all(torch.equal(kept[name], checkpoint[f"average.{name}"]) for name in kept)
+
+
 def test_an_exploding_loss_is_said_to_the_user(tmp_path):
     samples = prepared(tmp_path / "data")
     plan = small_plan(steps=30, gradient_clip=1e30, optimizer={"kind": "sgd", "learning_rate": 1e12})

@@ -203,11 +203,12 @@ class Trainer:
         shadow.load_state_dict(self.average)
         scores = validate(shadow.eval())
         self.note(validation={name: round(value, 5) for name, value in scores.items()})
-        if not self.state["best"] or scores["score"] > self.state["best"]["score"]:
-            self.state |= {"best": scores, "stale": 0}
+        best = self.state["best"].get("score", -1.0)
+        self.state["stale"] = 0 if scores["score"] > best else self.state["stale"] + 1
+        # Among equals the later weights: early in a hard training all score 0.
+        if scores["score"] >= best:
+            self.state["best"] = scores
             save_weights(self.weights, self.average)
-        else:
-            self.state["stale"] += 1
         patience = self.plan.training.patience
         return not patience or self.state["stale"] < patience
 
