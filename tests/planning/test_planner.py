@@ -89,6 +89,15 @@ def test_part_of_a_table_may_be_given(make_facts):
     assert reasons["normalization"].endswith("high: set by --set")
 
 
+def test_colour_images_are_augmented_in_colour(make_facts):
+    plan, reasons = make_plan(make_facts(names=[("red", "green", "blue")] * 40))
+    assert plan.training.augmentation.colour == 0.3
+    assert "laboratories" in reasons["training.augmentation.colour"]
+    assert make_plan(make_facts())[0].training.augmentation.colour == 0
+    asked = make_plan(make_facts(), "auto", parse_overrides(["training.augmentation.colour=0.7"]))[0]
+    assert asked.training.augmentation.colour == 0.7
+
+
 def test_another_kind_replaces_the_table(make_facts):
     plan, _ = make_plan(make_facts(), "auto", {"representation": {"kind": "hover"}})
     assert plan.representation.kind == "hover"

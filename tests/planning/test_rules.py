@@ -144,6 +144,8 @@ def test_augmentation_follows_the_data(make_facts, make_modality):
     assert "bright in fluorescence and dark in pink" in both.reason
     assert rules.shuffle(RGB).value > 0
     assert rules.shuffle(("dapi", "actin", "tubulin")).value == 0
+    assert rules.colour(RGB).value == 0.3
+    assert rules.colour(("grey",)).value == rules.colour(("dapi", "actin", "tubulin")).value == 0
     assert rules.copy_paste(make_facts()).value == 0
     assert rules.copy_paste(make_facts(n_images=10)).value > 0
 

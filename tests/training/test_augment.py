@@ -107,6 +107,38 @@ def test_inversion_and_shuffle_by_hand():
     np.testing.assert_allclose(sorted(mixed[:, 0, 0]), [0, 0.5, 1])
 
 
+def test_channels_change_each_on_its_own():
+    image, labels = np.repeat(source(2)[0], 3, axis=0), source(2)[1]
+    spec = STILL.model_copy(update={"colour": 1.0})
+    changed = change_intensity(image, labels, spec, np.random.default_rng(0))
+    assert changed.dtype == np.float32
+    lines = [
+        np.polyfit(before.ravel(), after.ravel(), 1) for before, after in zip(image, changed, strict=True)
+    ]
+    for (gain, offset), before, after in zip(lines, image, changed, strict=True):
+        np.testing.assert_allclose(after, gain * before + offset, atol=1e-5)
+        assert 0.7 <= gain <= 1.3
+        assert -0.1 <= offset <= 0.1
+    assert np.ptp([gain for gain, _ in lines]) > 0.01
+    assert np.ptp([offset for _, offset in lines]) > 0.01
+
+
+def test_calmed_changes_are_rarer_and_geometry_without_harm_stays():
+    spec = Augmentation(zoom=(0.5, 2.0), rotate=0.6, colour=0.3, copy_paste=0.2)
+    calm = spec.calmed(0.5)
+    assert (calm.flip, calm.rotate, calm.zoom) == (0.5, 0.6, (0.5, 2.0))
+    halved = set(Augmentation.model_fields) - {"flip", "rotate", "zoom"}
+    assert {name: getattr(calm, name) for name in halved} == {
+        name: pytest.approx(getattr(spec, name) / 2) for name in halved
+    }
+    assert spec.calmed(1.0) == spec
+    still = spec.calmed(0.0)
+    image, labels = source(2)
+    changed = change_intensity(image, labels, still, np.random.default_rng(0))
+    np.testing.assert_array_equal(changed, image)
+    assert draw_view((20.0, 20.0), still, np.random.default_rng(0)).zoom == 1.0
+
+
 def test_per_object_factors_leave_the_background():
     image, labels = source(2)
     spec = STILL.model_copy(update={"per_object": 1.0})

@@ -38,6 +38,18 @@ def test_a_patch_depends_on_seed_step_and_index_alone(tmp_path):
     assert not torch.equal(first.batch(6).image, again.image)
 
 
+def test_the_last_steps_are_calmed(tmp_path):
+    samples = prepared(tmp_path)
+    settings = {"steps": 10, "calm_factor": 0.25}
+    changing = Patches(small_plan(augmentation=AUGMENTED, calm_share=0.4, **settings), samples)
+    lively = Patches(small_plan(augmentation=AUGMENTED, calm_share=0.0, **settings), samples)
+    calm = Patches(small_plan(augmentation=AUGMENTED.calmed(0.25), calm_share=0.0, **settings), samples)
+    for step in range(10):
+        expected = lively if step < 6 else calm
+        assert torch.equal(changing.batch(step).image, expected.batch(step).image), step
+    assert any(not torch.equal(lively.batch(step).image, calm.batch(step).image) for step in range(6, 10))
+
+
 def test_the_stream_gives_every_step_once_in_order(tmp_path):
     patches = Patches(small_plan(), prepared(tmp_path))
     streamed = list(stream(patches, 2, 9, ahead=3))

@@ -1,7 +1,6 @@
 """The pieces that networks are put together from, in 2D and 3D."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -96,14 +95,12 @@ class Heads(nn.Module):
         super().__init__()
         self.heads, self.grid = tuple(heads), grid
         self.factors = [max(1, grid // head.stride) for head in heads]
-        widths = [h.channels * f**ndim for h, f in zip(heads, self.factors, strict=True)]
-        self.ends = [0, *torch.tensor(widths).cumsum(0).tolist()]
-        self.project = CONV[ndim](features, self.ends[-1], 1)
+        self.widths = [h.channels * f**ndim for h, f in zip(heads, self.factors, strict=True)]
+        self.project = CONV[ndim](features, sum(self.widths), 1)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Features ``(batch, features, *grid)`` to logits per head name, in float32."""
-        logits = self.project(x).float()
-        parts = [logits[:, start:end] for start, end in pairwise(self.ends)]
+        parts = self.project(x).float().split(self.widths, dim=1)
         return {
             head.name: self._on_grid(part, head, factor)
             for head, part, factor in zip(self.heads, parts, self.factors, strict=True)

@@ -111,11 +111,23 @@ class Augmentation(Spec, frozen=True):
     shuffle: float = Field(default=0.0, ge=0, le=1)
     """Probability of a permutation of the channels."""
 
+    colour: float = Field(default=0.0, ge=0, le=1)
+    """Probability that every channel gets a contrast and a brightness of its own (stains, light sources)."""
+
     per_object: float = Field(default=0.1, ge=0, le=1)
     """Probability that every object gets an intensity factor of its own."""
 
     copy_paste: float = Field(default=0.0, ge=0, le=1)
     """Probability that objects of another patch are pasted in."""
+
+    def calmed(self, factor: float) -> "Augmentation":
+        """The same with every change of intensities, size and content `factor` times as likely.
+
+        Mirroring and rotation stay: they make images that are as likely as the real ones.
+        """
+        kept = {"flip", "rotate", "zoom"}
+        rates = {name: factor * value for name, value in self if name not in kept}
+        return self.model_copy(update=rates)
 
 
 class Training(Spec, frozen=True):
@@ -133,6 +145,12 @@ class Training(Spec, frozen=True):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
+
+    calm_share: float = Field(default=0.4, ge=0, le=1)
+    """Share of the steps, at the end, with calmed augmentation: the last steps see images as they are."""
+
+    calm_factor: float = Field(default=0.4, ge=0, le=1)
+    """Factor on the probabilities of augmentation in those steps."""
 
     ema: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the exponential moving average of the weights; 0 switches it off."""

@@ -166,6 +166,7 @@ def _decide_input(draft: _Draft, facts: Fingerprint) -> None:
     draft.settle("scaling", rules.scaling(facts))
     draft.settle("representation", rules.representation(facts))
     draft.settle("training.augmentation.shuffle", rules.shuffle(chosen))
+    draft.settle("training.augmentation.colour", rules.colour(chosen))
 
 
 def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:

@@ -269,6 +269,13 @@ def shuffle(chosen: Sequence[str]) -> Decision:
     return Decision(0.0, "every channel has its own meaning")
 
 
+def colour(chosen: Sequence[str]) -> Decision:
+    """Probability that every channel changes on its own."""
+    if tuple(chosen) == RGB:
+        return Decision(0.3, "colour images: stains and lamps differ between laboratories")
+    return Decision(0.0, "no colour images")
+
+
 def copy_paste(facts: Fingerprint) -> Decision:
     """Probability that objects of another patch are pasted in."""
     few = f"{facts.n_labelled} labelled images, {facts.n_objects} objects"

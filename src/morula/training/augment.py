@@ -145,6 +145,10 @@ def change_intensity(image: Map, labels: Labels, augmentation: Augmentation, rng
         out *= factors[np.maximum(labels, 0)]
     if rng.random() < augmentation.intensity:
         out = out * np.float32(rng.uniform(0.5, 1.5)) + np.float32(rng.uniform(-0.15, 0.15))
+    if rng.random() < augmentation.colour:
+        shape = (len(out), *[1] * (out.ndim - 1))
+        gain, offset = rng.uniform(0.7, 1.3, shape), rng.uniform(-0.1, 0.1, shape)
+        out = out * gain.astype(np.float32) + offset.astype(np.float32)
     if rng.random() < augmentation.gamma:
         out = _gamma(out, float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))))
     if rng.random() < augmentation.invert:

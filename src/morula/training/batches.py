@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from morula.planning.plan import Plan
+from morula.planning.plan import Augmentation, Plan
 from morula.preprocessing.prepare import Prepared
 from morula.training.augment import change_intensity, cut, draw_view, paste_objects
 from morula.types import Labels, Map, Maps, Tensors
@@ -49,21 +49,26 @@ class Patches:
 
     def draw(self, step: int, index: int) -> tuple[Map, Maps, Labels]:
         """Image ``(C, *patch)``, targets and labels of patch `index` of step `step`."""
-        training = self.plan.training
-        rng = np.random.default_rng((training.seed, step, index))
-        image, labels = self._view(rng)
-        if rng.random() < training.augmentation.copy_paste:
-            image, labels = paste_objects(image, labels, self._view(rng), rng)
-        image = change_intensity(image, labels, training.augmentation, rng)
+        augmentation = self._augmentation(step)
+        rng = np.random.default_rng((self.plan.training.seed, step, index))
+        image, labels = self._view(rng, augmentation)
+        if rng.random() < augmentation.copy_paste:
+            image, labels = paste_objects(image, labels, self._view(rng, augmentation), rng)
+        image = change_intensity(image, labels, augmentation, rng)
         targets = self.plan.representation.encode(labels, self.plan.working_spacing)
         maps = {key: self._trim(value) for key, value in targets.items()}
         return self._trim(image), maps, self._trim(labels[None])[0]
 
-    def _view(self, rng: np.random.Generator) -> tuple[Map, Labels]:
+    def _augmentation(self, step: int) -> Augmentation:
+        training = self.plan.training
+        calm = step >= training.steps * (1 - training.calm_share)
+        return training.augmentation.calmed(training.calm_factor) if calm else training.augmentation
+
+    def _view(self, rng: np.random.Generator, augmentation: Augmentation) -> tuple[Map, Labels]:
         group = self._by_modality[rng.choice(len(self._weights), p=self._weights)]
         sample = group[rng.integers(len(group))]
         image, labels, objects = self._load(sample)
-        view = draw_view(self._centre(labels, objects, rng), self.plan.training.augmentation, rng)
+        view = draw_view(self._centre(labels, objects, rng), augmentation, rng)
         shape = tuple(p + 2 * h for p, h in zip(self.plan.training.patch_size, self._halo, strict=True))
         return cut(image, labels, view, shape)
 
