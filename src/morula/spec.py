@@ -55,7 +55,15 @@ def build(value: Any, known: Mapping[str, str], base: type[SpecType], what: str)
     if not isinstance(value, Mapping):
         msg = f"a {what} is a table with the key 'kind'; found {value!r}."
         raise InputError(msg)
-    kind = str(value.get("kind", ""))
+    return validate(look_up(str(value.get("kind", "")), known, base, what), value)
+
+
+def look_up(kind: str, known: Mapping[str, str], base: type[SpecType], what: str) -> type[SpecType]:
+    """The class of a `kind`; see `build`.
+
+    Raises:
+        InputError: The kind is unknown or cannot be imported.
+    """
     target = kind if ":" in kind else known.get(kind)
     if target is None:
         msg = f"unknown {what} {nearest(kind, list(known))}"
@@ -69,7 +77,7 @@ def build(value: Any, known: Mapping[str, str], base: type[SpecType], what: str)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         msg = f"{kind!r} is no {what}; expected 'module:Class' of a subclass of {base.__name__}."
         raise InputError(msg)
-    return validate(cls, value)
+    return cls
 
 
 def validate(cls: type[SpecType], table: Any) -> SpecType:

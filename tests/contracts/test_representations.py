@@ -14,7 +14,10 @@ from synthetic import touching_balls
 
 PARTS = {"shape": {"kind": "signed_distance"}, "borders": {"kind": "shrunk_borders"}, "hv": {"kind": "hover"}}
 SPECS = {
-    **{kind: {"kind": kind} for kind in BUILT_IN if kind != "union"},
+    **{kind: {"kind": kind} for kind in BUILT_IN if kind not in ("union", "class_distance")},
+    "class_distance": {"kind": "class_distance", "ids": [1, 2, 3]},
+    "class_distance alone": {"kind": "class_distance", "ids": [1, 3, 2], "distance": False},
+    "class_distance l1": {"kind": "class_distance", "ids": [1, 2, 3], "error": "l1"},
     "foreground split": {"kind": "foreground", "split": "distance", "losses": "dice_and_hardest"},
     "interior_boundary weighted": {"kind": "interior_boundary", "weight_map": True},
     "shrunk_borders elevation": {"kind": "shrunk_borders", "elevation": "shrunk", "losses": "dice"},
@@ -27,6 +30,15 @@ each = pytest.mark.parametrize(
     "representation", [read_representation(s) for s in SPECS.values()], ids=list(SPECS)
 )
 both = pytest.mark.parametrize("ndim", [2, 3])
+
+
+@pytest.fixture
+def labels(labels: np.ndarray, request: pytest.FixtureRequest) -> np.ndarray:
+    """Touching objects; for a representation of classes each of them is of one of three classes."""
+    representation = request.node.callspec.params.get("representation")
+    if representation is not None and representation.task == "semantic":
+        return np.where(labels > 0, (labels - 1) % 3 + 1, 0).astype(np.int32)
+    return labels
 
 
 def accuracy(truth: np.ndarray, predicted: np.ndarray, iou: float = 0.7) -> float:
@@ -61,6 +73,11 @@ def guess(truth: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
+def everything(representation: Representation, labels: np.ndarray, spacing: tuple[float, ...]) -> dict:
+    """All that the loss is given."""
+    return representation.encode(labels, spacing) | representation.image_maps(labels, spacing)
+
+
 @each
 def test_decoding_undoes_encoding(representation: Representation, labels: np.ndarray) -> None:
     if representation.kind == "foreground" and representation.split == "none":
@@ -77,9 +94,11 @@ def test_decoding_undoes_encoding(representation: Representation, labels: np.nda
 
 @each
 def test_heads_describe_targets(representation: Representation, labels: np.ndarray) -> None:
-    targets = representation.encode(labels, spacing_of(labels))
+    targets = everything(representation, labels, spacing_of(labels))
     heads = representation.heads(labels.ndim)
     assert {head.name for head in heads} <= set(targets)
+    for array in representation.image_maps(labels, spacing_of(labels)).values():
+        assert array.shape == (1, *labels.shape)
     for head in heads:
         grid = tuple(size // head.stride for size in labels.shape)
         assert targets[head.name].shape == (head.channels, *grid)
@@ -107,7 +126,7 @@ def test_mirroring_commutes_with_encoding(representation: Representation, labels
 
 @each
 def test_loss_prefers_the_truth_and_has_gradients(representation: Representation, labels: np.ndarray) -> None:
-    targets = batch(representation.encode(labels, spacing_of(labels)))
+    targets = batch(everything(representation, labels, spacing_of(labels)))
     truth = logits_of(targets, representation.heads(labels.ndim))
     annotated = torch.ones(1, 1, *labels.shape)
     good = sum(representation.loss(truth, targets, annotated).values())
@@ -128,7 +147,7 @@ def test_loss_is_silent_where_nothing_is_annotated(
 ) -> None:
     left = labels.copy()
     left[..., labels.shape[-1] // 2 :] = -1
-    targets = batch(representation.encode(left, spacing_of(labels)))
+    targets = batch(everything(representation, left, spacing_of(labels)))
     heads = representation.heads(labels.ndim)
     guessed = guess(logits_of(targets, heads))
     annotated = torch.from_numpy((left != -1).astype(np.float32))[None, None]
@@ -144,7 +163,7 @@ def test_loss_is_silent_where_nothing_is_annotated(
 
 @each
 def test_loss_of_half_precision_logits(representation: Representation, labels: np.ndarray) -> None:
-    targets = batch(representation.encode(labels, spacing_of(labels)))
+    targets = batch(everything(representation, labels, spacing_of(labels)))
     truth = logits_of(targets, representation.heads(labels.ndim))
     annotated = torch.ones(1, 1, *labels.shape)
     half = {name: value.detach().bfloat16() for name, value in guess(truth).items()}
@@ -157,7 +176,7 @@ def test_loss_of_half_precision_logits(representation: Representation, labels: n
 
 @each
 def test_coarser_scales_of_deep_supervision(representation: Representation, labels: np.ndarray) -> None:
-    targets = batch(representation.encode(labels, spacing_of(labels)))
+    targets = batch(everything(representation, labels, spacing_of(labels)))
     step = (slice(None), slice(None), *[slice(None, None, 2)] * labels.ndim)
     coarse = {name: value[step] for name, value in targets.items()}
     annotated = torch.ones(1, 1, *labels.shape)[step]
@@ -195,6 +214,8 @@ def test_encoding_leaves_its_input_alone_and_ignores_ids(
 ) -> None:
     labels.setflags(write=False)
     gaps = np.where(labels > 0, labels * 70_000 + 9, 0).astype(np.int32)
+    # The ids of classes mean something.
+    gaps = labels if representation.task == "semantic" else gaps
     unlabelled = np.where(labels == 0, np.int32(-1), labels)
     targets = representation.encode(labels, spacing_of(labels))
     for other in (gaps, unlabelled):
@@ -223,6 +244,8 @@ def test_anisotropic_spacing(representation: Representation) -> None:
     labels = touching_balls(3, 48)[::3].copy()
     if representation.kind == "foreground":
         return
+    if representation.task == "semantic":
+        labels = np.minimum(labels, 3)
     spacing = (3.0, 1.0, 1.0)
     stride = max(head.stride for head in representation.heads(3))
     labels = labels[: len(labels) // stride * stride]

@@ -11,7 +11,7 @@ from morula.errors import InputError
 from morula.labels.matching import DSB_THRESHOLDS, Matching, match, pool
 from morula.labels.resample import resample_labels
 from morula.planning.fingerprint import Ceiling
-from morula.representations import BUILT_IN, Representation, decode_to_shape, read_representation
+from morula.representations import BUILT_IN, Representation, decode_to_shape, read_representation, task_of
 from morula.types import Labels, Spacing
 
 LARGEST_PX = {2: 1024, 3: 128}
@@ -27,7 +27,7 @@ def measure_ceilings(
     zoom: Sequence[float] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Ceiling, ...]:
-    """Measure every built-in representation, with its defaults, on the user's own labels.
+    """Measure every built-in representation of instances, with its defaults, on the user's own labels.
 
     Args:
         dataset: Where the samples come from.
@@ -50,7 +50,7 @@ def measure_ceilings(
     count = min(max_images, len(labelled))
     chosen = [labelled[(2 * index + 1) * len(labelled) // (2 * count)] for index in range(count)]
     truths = [_working_labels(dataset.labels(sample), zoom) for sample in chosen]
-    kinds = [kind for kind in BUILT_IN if kind != "union"]
+    kinds = [kind for kind in BUILT_IN if kind != "union" and task_of(kind) == "instances"]
     rows = []
     for number, kind in enumerate(kinds):
         representation = read_representation({"kind": kind})

@@ -4,10 +4,11 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from morula.representations.base import Head, Representation, decode_to_shape, mirror, mirror_channels
-from morula.spec import build
+from morula.representations.base import Head, Representation, Task, decode_to_shape, mirror, mirror_channels
+from morula.spec import build, look_up
 
 BUILT_IN: dict[str, str] = {
+    "class_distance": "morula.representations.class_distance:ClassDistance",
     "foreground": "morula.representations.foreground:Foreground",
     "hover": "morula.representations.hover:HoVer",
     "interior_boundary": "morula.representations.interior_boundary:InteriorBoundary",
@@ -28,6 +29,15 @@ def read_representation(value: Any) -> Representation:
     return build(value, BUILT_IN, Representation, "representation")
 
 
+def task_of(kind: str) -> Task:
+    """What the labels of representations of this kind mean.
+
+    Raises:
+        InputError: The kind is unknown.
+    """
+    return look_up(kind, BUILT_IN, Representation, "representation").task
+
+
 AnyRepresentation = Annotated[SerializeAsAny[Representation], BeforeValidator(read_representation)]
 """The type of a field that holds a representation."""
 
@@ -36,8 +46,10 @@ __all__ = [
     "AnyRepresentation",
     "Head",
     "Representation",
+    "Task",
     "decode_to_shape",
     "mirror",
     "mirror_channels",
     "read_representation",
+    "task_of",
 ]

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 else:
     Tensor = Any
+
+Task: TypeAlias = Literal["instances", "semantic"]
+"""What labels mean: ids of objects, or classes such as organs."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,11 @@ class Representation(Spec, ABC, frozen=True):
     """Writes instances as maps, scores predicted maps, reads instances back.
 
     A representation is its own configuration: its fields are what the plan stores. Subclasses are
-    final and define these four methods; nothing else is overridden.
+    final and define the four abstract methods, and `image_maps` if they need it; nothing else is overridden.
     """
+
+    task: ClassVar[Task] = "instances"
+    """What its labels mean."""
 
     kind: str
     """Name in plan files; a subclass narrows it to its own `Literal`."""
@@ -51,10 +57,18 @@ class Representation(Spec, ABC, frozen=True):
 
     @abstractmethod
     def encode(self, labels: Labels, spacing: Spacing) -> Maps:
-        """Training targets: one map per head, and training-only maps such as ``"weight"``.
+        """Training targets of a patch, with its halo: one map per head.
 
         Pixels of `labels` that are -1 ("not annotated") are encoded as background; the loss ignores them.
         """
+
+    def image_maps(self, labels: Labels, spacing: Spacing) -> Maps:
+        """Training-only maps of a whole image that the loss needs, one channel each; none by default.
+
+        They are made once, at preparation, and cut, turned and zoomed along with every patch: for what is
+        dear to compute, or depends on the whole image.
+        """
+        return {}
 
     @abstractmethod
     def loss(self, logits: Tensors, targets: Tensors, annotated: Tensor) -> dict[str, Tensor]:
@@ -62,13 +76,13 @@ class Representation(Spec, ABC, frozen=True):
 
         Args:
             logits: ``(batch, channel, *spatial)`` per head, before activation.
-            targets: As `encode` wrote them, batched.
+            targets: As `encode` and `image_maps` wrote them, batched.
             annotated: Float ``(batch, 1, *spatial)``, 1 where labels exist, 0 where the loss must be silent.
         """
 
     @abstractmethod
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
-        """Instances from activated maps: sequential ids, 1 to n."""
+        """Labels from activated maps: sequential ids of instances, 1 to n, or the labels of classes."""
 
 
 def decode_to_shape(

@@ -60,16 +60,18 @@ class InteriorBoundary(Representation, frozen=True):
         return (Head("classes", 3, "softmax"),)
 
     def encode(self, labels: Labels, spacing: Spacing) -> Maps:
-        """One-hot background, interior, boundary; and the weight map if it is on."""
+        """One-hot background, interior, boundary."""
         interior = shrink(labels, self.boundary_px, spacing) > 0
         foreground = labels > 0
-        classes = np.stack([~foreground, interior, foreground & ~interior])
-        maps = {"classes": classes.astype(np.float32)}
-        if self.weight_map:
-            index = classes.argmax(0)
-            weight = unet_weight_map(labels, self.weight_height, self.weight_sigma_px, index, spacing)
-            maps["weight"] = weight[None]
-        return maps
+        return {"classes": np.stack([~foreground, interior, foreground & ~interior]).astype(np.float32)}
+
+    def image_maps(self, labels: Labels, spacing: Spacing) -> Maps:
+        """The weight map, balanced over the three classes of the whole image, if it is on."""
+        if not self.weight_map:
+            return {}
+        classes = self.encode(labels, spacing)["classes"].argmax(0)
+        weight = unet_weight_map(labels, self.weight_height, self.weight_sigma_px, classes, spacing)
+        return {"weight": weight[None]}
 
     def loss(self, logits: Tensors, targets: Tensors, annotated: Tensor) -> dict[str, Tensor]:
         """Cross-entropy plus soft Dice, unweighted sum; the weight map is on the Dice term only."""
@@ -78,7 +80,8 @@ class InteriorBoundary(Representation, frozen=True):
 
         logit, target = logits["classes"], targets["classes"]
         importance = (1.0, 1.0, self.boundary_weight)
-        dice = soft_dice(logit.float().softmax(1), target, annotated, targets.get("weight"))
+        weight = targets["weight"] if self.weight_map else None
+        dice = soft_dice(logit.float().softmax(1), target, annotated, weight)
         return {"cross_entropy": cross_entropy(logit, target, annotated, importance), "dice": dice}
 
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:

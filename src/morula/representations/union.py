@@ -59,6 +59,14 @@ class Union(Representation, frozen=True):
             for key, value in part.encode(labels, spacing).items()
         }
 
+    def image_maps(self, labels: Labels, spacing: Spacing) -> Maps:
+        """Those of all parts, named as the heads are."""
+        return {
+            f"{name}.{key}": value
+            for name, part in self.parts.items()
+            for key, value in part.image_maps(labels, spacing).items()
+        }
+
     def loss(self, logits: Tensors, targets: Tensors, annotated: Tensor) -> dict[str, Tensor]:
         """The terms of all parts, named ``part.term``."""
         return {
