@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
 
 from morula.errors import InputError
-from morula.evaluation.metrics import score_image
+from morula.evaluation.metrics import match_image, mean_ap, score_image
 from morula.labels.matching import DSB_THRESHOLDS
 
 pictures = hnp.arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 4))
@@ -235,3 +235,12 @@ def test_sizes_and_partners():
     assert score.truth_iou.tolist() == [0.8, 0]
     assert score.predicted_sizes.tolist() == [8, 3]
     assert score.predicted_iou.tolist() == [0.8, 0]
+
+
+@given(pairs, st.booleans())
+def test_the_counts_alone_are_those_of_the_whole_score(arrays, strict):
+    truth, predicted = arrays
+    counts = match_image(truth, predicted, strict=strict)
+    score = score_image(truth, predicted, strict=strict)
+    assert counts == score.counts
+    assert mean_ap(counts) == score.dsb

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from morula.errors import InputError
+from morula.evaluation.boundary import count_boundary
+from morula.evaluation.lending import lend_labels
 from morula.labels.matching import DSB_THRESHOLDS, Matching, match_overlap, pairs_of_overlap
 from morula.labels.overlap import Overlap, overlap_table
 from morula.types import Labels
@@ -113,6 +115,12 @@ class ImageScore:
     foreground: tuple[int, int, int]
     """Foreground pixels: shared, true, predicted."""
 
+    boundary: tuple[int, int, int]
+    """Pixels of the bands around the foreground's edges: shared, true, predicted (`count_boundary`)."""
+
+    lent: Matching
+    """Counts at IoU 0.5 when the predicted foreground borrows its labels from the truth (`lend_labels`)."""
+
     split: int
     """True objects inside which two or more predicted objects mostly lie."""
 
@@ -145,12 +153,12 @@ class ImageScore:
     @property
     def dsb(self) -> float:
         """DSB score: mean over IoU 0.50 to 0.95 of TP / (TP + FP + FN); 1 without any object."""
-        return float(np.mean([self.at(threshold).ap for threshold in DSB_THRESHOLDS]))
+        return mean_ap([self.at(threshold) for threshold in DSB_THRESHOLDS])
 
     @property
     def dsb_to_90(self) -> float:
         """The same mean over IoU 0.50 to 0.90, as some texts write it."""
-        return float(np.mean([self.at(threshold).ap for threshold in DSB_THRESHOLDS[:-1]]))
+        return mean_ap([self.at(threshold) for threshold in DSB_THRESHOLDS[:-1]])
 
     @property
     def pq(self) -> tuple[float, float]:
@@ -160,8 +168,29 @@ class ImageScore:
     @property
     def dice(self) -> float:
         """Dice of the foreground, 2 shared / (true + predicted); 1 without any object."""
-        shared, true, predicted = self.foreground
-        return 2 * shared / (true + predicted) if true + predicted else 1.0
+        return _dice(*self.foreground)
+
+    @property
+    def boundary_dice(self) -> float:
+        """Dice of the bands around the edges; 1 without any edge."""
+        return _dice(*self.boundary)
+
+
+def match_image(
+    truth: Labels, predicted: Labels, thresholds: Sequence[float] = DSB_THRESHOLDS, *, strict: bool = False
+) -> tuple[Matching, ...]:
+    """Only the counts of `score_image`, for searches that ask thousands of times.
+
+    Raises:
+        InputError: The shapes differ.
+    """
+    overlap = _overlap(truth, predicted)
+    return _counts(overlap, tuple(thresholds), strict, _excused_ids(truth, predicted, overlap))
+
+
+def mean_ap(counts: Sequence[Matching]) -> float:
+    """Mean over thresholds of TP / (TP + FP + FN): the DSB score, over `DSB_THRESHOLDS`."""
+    return float(np.mean([count.ap for count in counts]))
 
 
 def score_image(
@@ -183,13 +212,7 @@ def score_image(
         InputError: The shapes differ, or a threshold is not above 0 and at most 1.
     """
     levels = iou_levels(thresholds)
-    if truth.shape != predicted.shape:
-        msg = (
-            f"the predicted labels have shape {predicted.shape}, the truth has {truth.shape}; "
-            "both must lie on the same grid."
-        )
-        raise InputError(msg)
-    overlap = overlap_table(truth, predicted)
+    overlap = _overlap(truth, predicted)
     excused = _excused_ids(truth, predicted, overlap)
     pairs = object_pairs(overlap, excused)
     truth_iou, predicted_iou = _partner_iou(overlap, pairs, strict)
@@ -210,6 +233,8 @@ def score_image(
             int(pairs.truth_sizes.sum()),
             int(pairs.predicted_sizes.sum()),
         ),
+        boundary=count_boundary(truth, predicted),
+        lent=match_image(truth, lend_labels(truth, predicted), (0.5,), strict=strict)[0],
         split=split,
         merged=merged,
         missed=missed,
@@ -272,6 +297,25 @@ def count_errors(pairs: ObjectPairs) -> tuple[int, int, int, int]:
         int((found == 0).sum()),
         int(((meant == 0) & ~pairs.excused).sum()),
     )
+
+
+def _dice(shared: int, true: int, predicted: int) -> float:
+    return 2 * shared / (true + predicted) if true + predicted else 1.0
+
+
+def _overlap(truth: Labels, predicted: Labels) -> Overlap:
+    """The overlap table.
+
+    Raises:
+        InputError: The shapes differ.
+    """
+    if truth.shape != predicted.shape:
+        msg = (
+            f"the predicted labels have shape {predicted.shape}, the truth has {truth.shape}; "
+            "both must lie on the same grid."
+        )
+        raise InputError(msg)
+    return overlap_table(truth, predicted)
 
 
 def _partner_iou(overlap: Overlap, pairs: ObjectPairs, strict: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -93,6 +93,16 @@ DEFINITIONS: dict[str, Definition] = {
         lambda score: (score.seg_sum, score.n_truth),
     ),
     "dice": Definition("Dice", "mean over images of the foreground's Dice", lambda score: (score.dice, 1)),
+    "boundary_dice": Definition(
+        "Boundary Dice",
+        "mean over images of the Dice of the 7-pixel bands around the foreground's edges",
+        lambda score: (score.boundary_dice, 1),
+    ),
+    "f1_50_lent": Definition(
+        "F1@.5, lent labels",
+        "upper bound of F1@.5: each predicted foreground pixel borrows the nearest true label",
+        lambda score: _f1(score.lent),
+    ),
     "matched_iou": Definition(
         "Matched IoU",
         "mean IoU of the pairs that match at .5",

@@ -15,7 +15,7 @@ import numpy as np
 
 from morula.data.files import write_atomic
 from morula.errors import InputError
-from morula.evaluation.metrics import score_image
+from morula.evaluation.metrics import match_image, mean_ap
 from morula.representations.base import Representation, decode_to_shape
 from morula.representations.tuned import (
     TunableField,
@@ -127,7 +127,8 @@ class _Search:
     def _measure(self, representation: Representation) -> float:
         def one(example: tuple[Maps, Labels]) -> float:
             maps, truth = example
-            return score_image(truth, decode_to_shape(representation, maps, self.spacing, truth.shape)).dsb
+            found = decode_to_shape(representation, maps, self.spacing, truth.shape)
+            return mean_ap(match_image(truth, found))
 
         # The kernels let go of the interpreter; the result does not depend on the number of threads.
         with ThreadPoolExecutor(os.cpu_count()) as pool:

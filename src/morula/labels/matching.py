@@ -31,9 +31,6 @@ class Matching:
     fn: int
     """False negatives: true objects without a partner."""
 
-    matched_iou: float = 0.0
-    """Sum of the IoU of the matched pairs."""
-
     def __add__(self, other: "Matching") -> "Matching":
         """Both images' counts together.
 
@@ -43,13 +40,7 @@ class Matching:
         if other.threshold != self.threshold:
             msg = f"matchings at IoU {self.threshold} and {other.threshold} cannot be added"
             raise ValueError(msg)
-        return Matching(
-            self.threshold,
-            self.tp + other.tp,
-            self.fp + other.fp,
-            self.fn + other.fn,
-            self.matched_iou + other.matched_iou,
-        )
+        return Matching(self.threshold, self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
 
     @property
     def precision(self) -> float:
@@ -70,16 +61,6 @@ class Matching:
     def ap(self) -> float:
         """TP / (TP + FP + FN): the field's "average precision" (StarDist's `accuracy`)."""
         return self._ratio(self.tp, self.tp + self.fp + self.fn)
-
-    @property
-    def mean_matched_iou(self) -> float:
-        """Mean IoU of the matched pairs (segmentation quality)."""
-        return self._ratio(self.matched_iou, self.tp)
-
-    @property
-    def panoptic_quality(self) -> float:
-        """Sum of matched IoU / (TP + FP/2 + FN/2), Kirillov et al. 2019, Eq. 1."""
-        return self._ratio(self.matched_iou, self.tp + (self.fp + self.fn) / 2)
 
     def _ratio(self, part: float | int, whole: float | int) -> float:
         if whole:
@@ -117,9 +98,8 @@ def match_overlap(
     n_truth, n_predicted = overlap.n_truth, overlap.n_predicted
     results = []
     for threshold in thresholds:
-        _, _, iou = pairs_of_overlap(overlap, threshold, strict)
-        tp = int(iou.size)
-        results.append(Matching(float(threshold), tp, n_predicted - tp, n_truth - tp, float(iou.sum())))
+        tp = len(pairs_of_overlap(overlap, threshold, strict)[0])
+        results.append(Matching(float(threshold), tp, n_predicted - tp, n_truth - tp))
     return tuple(results)
 
 

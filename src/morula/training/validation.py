@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from morula.evaluation.metrics import score_image
+from morula.evaluation.metrics import match_image, mean_ap
 from morula.planning.plan import Plan
 from morula.prediction.confidence import needed_heads
 from morula.prediction.ensemble import best_precision, ready
@@ -70,8 +70,9 @@ def looker(
         for sample in few:
             truth, maps = truth_of(sample), maps_of(model, sample, every_head=False)
             found = decode_to_shape(plan.representation, maps, plan.working_spacing, truth.shape)
-            scored = score_image(truth, found)
-            rows.append((scored.dsb, scored.at(0.5).ap, scored.at(0.75).ap))
+            counts = match_image(truth, found)
+            ap = {count.threshold: count.ap for count in counts}
+            rows.append((mean_ap(counts), ap[0.5], ap[0.75]))
         score, ap50, ap75 = np.mean(rows, axis=0)
         return {"score": float(score), "ap50": float(ap50), "ap75": float(ap75)}
 
