@@ -147,6 +147,8 @@ SPOILERS: dict[str, Callable[[Path], None]] = {
     ),
     "mixed number types": lambda root: write_png(_image(root), _read(root).astype(np.uint16) * 200),
     "mixed pixel sizes": lambda root: _sized(root),
+    "classes or objects": lambda root: _more(root),
+    "unnamed class": lambda root: root.joinpath("dataset.toml").write_text("classes.liver = 1\n") and None,
 }
 """A function per kind of problem that brings it, and where it can only it, into a clean data set."""
 
@@ -194,6 +196,13 @@ def _stack(root: Path) -> None:
     _image(root).unlink()
     for path, plane in ((_image(root).with_suffix(".tif"), image), (_labels(root), labels)):
         tifffile.imwrite(path, np.stack([plane] * 4), photometric="minisblack", metadata={"axes": "ZYX"})
+
+
+def _more(root: Path) -> None:
+    labels = tifffile.imread(_labels(root))
+    for number in range(N_IMAGES, 6):
+        write_png(root / "images" / f"{number}.png", picture_of(labels, seed=number))
+        write_tiff(root / "labels" / f"{number}.tif", labels)
 
 
 def _sized(root: Path) -> None:

@@ -68,3 +68,14 @@ def test_stacks_are_checked_alike() -> None:
     labelling = measure_labelling(Path("a.tif"), np.dtype(np.float32), labels)
     assert [problem.kind for problem in check_labels(labelling, "a")] == ["float labels", "several pieces"]
     assert labelling.strays.tolist() == [18]
+
+
+def test_classes_may_lie_in_pieces_but_have_names() -> None:
+    labels = np.array([[1, 0, 1, 0, 7, 0, 9]], np.int32)
+    labelling = measure_labelling(Path("a.tif"), np.dtype(np.uint8), labels)
+    assert check_labels(labelling, "a", {1, 7, 9}) == []
+    assert check_labels(labelling, "a", ()) == []
+    (problem,) = check_labels(labelling, "a", {1, 9})
+    assert problem.severity == "error"
+    assert "holds the label 7, which is no class" in problem.message
+    assert "names 1, 9" in problem.message

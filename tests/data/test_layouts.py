@@ -81,6 +81,8 @@ def test_nnunet_raw(tmp_path: Path) -> None:
     assert dataset.image(dataset.samples[0]).channels == ("T1", "T2")
     assert dataset.ignore_label == 2
     assert (dataset.labels(dataset.samples[0]) == -1).sum() == 1
+    assert dataset.task == "semantic"
+    assert dataset.classes == {"liver": 1}
 
 
 def test_nnunet_raw_of_version_1_and_equal_channel_names(tmp_path: Path) -> None:
@@ -89,6 +91,54 @@ def test_nnunet_raw_of_version_1_and_equal_channel_names(tmp_path: Path) -> None
     assert open_dataset(tmp_path).channels == ("MRI",)
     (tmp_path / "dataset.json").write_text('{"channel_names": {"0": "x", "1": "x"}, "file_ending": ".tif"}')
     assert open_dataset(tmp_path).channels is None
+
+
+def test_classes_of_nnunet_version_1_and_of_dataset_toml(tmp_path: Path) -> None:
+    lay(tmp_path, "imagesTr/a_0000.tif", "labelsTr/a.tif")
+    header = {"labels": {"0": "background", "1": "liver", "5": "spleen"}, "file_ending": ".tif"}
+    (tmp_path / "dataset.json").write_text(json.dumps(header))
+    dataset = open_dataset(tmp_path)
+    assert (dataset.task, dataset.classes) == ("semantic", {"liver": 1, "spleen": 5})
+    text = "classes = {Leber = 1, Milz = 5}\ntolerance_mm = {Leber = 3}\n"
+    (tmp_path / "dataset.toml").write_text(text)
+    dataset = open_dataset(tmp_path)
+    assert (dataset.task, dataset.classes) == ("semantic", {"Leber": 1, "Milz": 5})
+    assert dataset.tolerance_mm == {"Leber": 3.0}
+    (tmp_path / "dataset.toml").write_text('task = "instances"\n')
+    dataset = open_dataset(tmp_path)
+    assert (dataset.task, dataset.classes) == ("instances", {})
+
+
+def test_data_that_do_not_say_what_labels_mean(tmp_path: Path) -> None:
+    lay(tmp_path, "images/a.tif", "labels/a.tif")
+    assert open_dataset(tmp_path).task is None
+    (tmp_path / "dataset.toml").write_text('task = "semantic"\n')
+    assert open_dataset(tmp_path).task == "semantic"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('task = "organs"', "task = 'organs'"),
+        ('task = "instances"\nclasses.a = 1', "leave out one of the two"),
+        ("classes = {a = 1, b = 1}", "two classes have the same label"),
+        ("classes.a = 0", "classes.a = 0"),
+        ("classes.a = 1\ntolerance_mm.b = 2", "'b', which is no class; known: a"),
+    ],
+)
+def test_bad_classes_are_refused(text: str, message: str, tmp_path: Path) -> None:
+    lay(tmp_path, "images/a.tif", "labels/a.tif")
+    (tmp_path / "dataset.toml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        open_dataset(tmp_path)
+
+
+def test_regions_of_nnunet_are_refused(tmp_path: Path) -> None:
+    lay(tmp_path, "imagesTr/a_0000.tif", "labelsTr/a.tif")
+    header = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "file_ending": ".tif"}
+    (tmp_path / "dataset.json").write_text(json.dumps(header))
+    with pytest.raises(InputError, match=r"class 'whole' has the label \[1, 2\].*its own label"):
+        open_dataset(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"labels": [1]}', '{"channel_names": {"red": 0}}'])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from morula.data.dataset import Dataset
-from morula.data.dataset_checks import Facts, check_dataset
+from morula.data.dataset_checks import Facts, check_dataset, same_images
 from morula.data.formats import read_ids, read_labels, to_labels
 from morula.data.image_checks import check_image
 from morula.data.label_checks import check_labels, measure_labelling
@@ -35,6 +35,9 @@ class Report:
 
     n_labels: int
     """Samples with labels, readable or not."""
+
+    duplicates: tuple[tuple[str, ...], ...]
+    """Ids of the samples whose images are equal; `morula.data.splits.tie` keeps them together."""
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -83,7 +86,8 @@ def check(
                 progress(done, len(samples))
     ordered = [facts[sample.id] for sample in samples]
     problems = check_dataset(found, ordered) + [each for fact in ordered for each in fact.problems]
-    return Report(tuple(problems), len(samples), len(found.dataset.labelled))
+    duplicates = tuple(tuple(fact.sample.id for fact in group) for group in same_images(ordered))
+    return Report(tuple(problems), len(samples), len(found.dataset.labelled), duplicates)
 
 
 def examine(dataset: Dataset, sample: Sample) -> Facts:
@@ -91,6 +95,7 @@ def examine(dataset: Dataset, sample: Sample) -> Facts:
     problems: list[Problem] = []
     image: Image | None = None
     labels: Labels | None = None
+    ids: tuple[int, ...] = ()
     try:
         image = dataset.image(sample)
         problems += check_image(image, sample.image[0], sample.id)
@@ -98,7 +103,7 @@ def examine(dataset: Dataset, sample: Sample) -> Facts:
         problems.append(problem(error.kind, sample.image[0], str(error), sample.id))
     if sample.labels:
         try:
-            labels, found = _examine_labels(dataset, sample)
+            labels, ids, found = _examine_labels(dataset, sample)
             problems += found
         except BadFileError as error:
             problems.append(problem(error.kind, sample.labels[0], str(error), sample.id))
@@ -109,6 +114,7 @@ def examine(dataset: Dataset, sample: Sample) -> Facts:
         tuple(problems),
         pixels="" if image is None else _digest(image.pixels),
         labels="" if labels is None else _digest(labels),
+        ids=ids,
         ndim=0 if image is None else image.ndim,
         channels=0 if image is None else len(image.channels),
         dtype="" if image is None else str(image.pixels.dtype),
@@ -116,7 +122,8 @@ def examine(dataset: Dataset, sample: Sample) -> Facts:
     )
 
 
-def _examine_labels(dataset: Dataset, sample: Sample) -> tuple[Labels, list[Problem]]:
+def _examine_labels(dataset: Dataset, sample: Sample) -> tuple[Labels, tuple[int, ...], list[Problem]]:
+    """Labels, the ids in them, and their problems."""
     path = sample.labels[0]
     axes = dataset.label_axes
     if len(sample.labels) > 1:
@@ -128,14 +135,16 @@ def _examine_labels(dataset: Dataset, sample: Sample) -> tuple[Labels, list[Prob
         ids = read_ids(path, axes=axes)
         stored, lost = ids.dtype, 0
         labels = to_labels(ids, str(path), dataset.ignore_label)
-    problems = check_labels(measure_labelling(path, stored, labels), sample.id)
+    classes = dataset.classes.values() if dataset.task == "semantic" else None
+    labelling = measure_labelling(path, stored, labels)
+    problems = check_labels(labelling, sample.id, classes)
     if lost:
         message = (
             f"{path.parent}: masks overlap in {lost} pixels; there the last one counts, in the order of the"
             " names. Mend the masks if that matters."
         )
         problems.append(problem("overlapping masks", path.parent, message, sample.id))
-    return labels, problems
+    return labels, tuple(labelling.ids.tolist()), problems
 
 
 def _compare_shapes(image: Image, labels: Labels, sample: Sample) -> list[Problem]:

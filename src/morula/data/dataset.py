@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from morula.data.formats import IMAGE_SUFFIXES, is_image_name, read_image, read_labels, stem_of
 from morula.data.sample import Image, Sample
@@ -44,6 +45,15 @@ class Dataset:
 
     ignore_label: int | None = None
     """The stored label value that means "not annotated"."""
+
+    task: Literal["instances", "semantic"] | None = None
+    """What the labels mean: ids of objects, or classes (organs); None when nobody says."""
+
+    classes: dict[str, int] = field(default_factory=dict)
+    """Name of each class to its label; empty when they have no names."""
+
+    tolerance_mm: dict[str, float] = field(default_factory=dict)
+    """Name of a class to the distance that its surface may be off."""
 
     @property
     def labelled(self) -> tuple[Sample, ...]:

@@ -9,6 +9,7 @@ from morula.data.dataset import UNLABELLED_FOLDERS
 from morula.data.layouts import Survey
 from morula.data.problems import Problem, problem
 from morula.data.sample import Sample
+from morula.data.splits import find_leaks, fold_name
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Facts:
 
     labels: str = ""
     """Digest of its labels; empty when there are none or they cannot be read."""
+
+    ids: tuple[int, ...] = ()
+    """The ids in its labels."""
 
     ndim: int = 0
     """Number of spatial axes."""
@@ -46,9 +50,10 @@ def check_dataset(found: Survey, facts: Sequence[Facts]) -> list[Problem]:
     return [
         *_pairing(found),
         *_index(found),
-        *_duplicates(readable),
-        *_split_groups(found.dataset.samples),
+        *_duplicates(same_images(facts)),
+        *_split_groups(found.dataset.labelled),
         *_mixtures(readable),
+        *_classes(found, facts),
     ]
 
 
@@ -86,19 +91,25 @@ def _index(found: Survey) -> Iterable[Problem]:
             )
 
 
-def _duplicates(facts: Sequence[Facts]) -> Iterable[Problem]:
-    """Images of equal content: in two folds they leak, in one they are counted twice."""
+def same_images(facts: Sequence[Facts]) -> list[list[Facts]]:
+    """Samples whose images are equal, pixel by pixel; images that are one value everywhere do not count."""
     alike: dict[str, list[Facts]] = defaultdict(list)
     for fact in facts:
-        alike[fact.pixels].append(fact)
-    for group in alike.values():
+        if fact.pixels and not any(found.kind == "constant image" for found in fact.problems):
+            alike[fact.pixels].append(fact)
+    return [group for group in alike.values() if len(group) > 1]
+
+
+def _duplicates(groups: Sequence[Sequence[Facts]]) -> Iterable[Problem]:
+    """Images of equal content: in two folds they leak, in one they are counted twice."""
+    for group in groups:
         first = group[0]
         for other in group[1:]:
             path, rival = other.sample.image[0], first.sample.image[0]
             labels = "" if first.labels == other.labels else ", but other labels"
             if _apart(first.sample, other.sample):
                 message = (
-                    f"{path} (fold {other.sample.fold}) and {rival} (fold {first.sample.fold}) are the same"
+                    f"{path} ({fold_name(other.sample)}) and {rival} ({fold_name(first.sample)}) are the same"
                     f" image{labels}: scores on these folds would be too good. Remove one."
                 )
                 yield problem("leakage between folds", path, message)
@@ -108,24 +119,31 @@ def _duplicates(facts: Sequence[Facts]) -> Iterable[Problem]:
 
 
 def _apart(one: Sample, other: Sample) -> bool:
-    return one.fold is not None and other.fold is not None and one.fold != other.fold
+    return bool(one.labels and other.labels) and one.fold != other.fold
 
 
 def _split_groups(samples: Sequence[Sample]) -> Iterable[Problem]:
     """Groups (fields, patients) that the index puts into several folds."""
-    homes: dict[str, dict[int, Sample]] = defaultdict(dict)
-    for sample in samples:
-        if sample.fold is not None:
-            homes[sample.group].setdefault(sample.fold, sample)
-    for group, folds in homes.items():
-        if len(folds) > 1:
-            numbers = ", ".join(str(fold) for fold in sorted(folds))
-            last = folds[max(folds)]
-            message = (
-                f"group {group!r} lies in several folds ({numbers}), {last.image[0]} in {last.fold} for one:"
-                " scores on these folds would be too good. Put the whole group into one fold."
-            )
-            yield problem("leakage between folds", last.image[0], message)
+    for group, members in find_leaks(samples).items():
+        last = members[-1]
+        places = ", ".join(f"{sample.id} in {fold_name(sample)}" for sample in members[:-1])
+        message = (
+            f"group {group!r} is torn apart: {places}, {last.image[0]} in {fold_name(last)}; scores on these"
+            " folds would be too good. Put the whole group into one fold."
+        )
+        yield problem("leakage between folds", last.image[0], message)
+
+
+def _classes(found: Survey, facts: Sequence[Facts]) -> Iterable[Problem]:
+    """The same few ids in every image are classes (organs) rather than objects: the user must say."""
+    every = [fact.ids for fact in facts if fact.labels]
+    if found.dataset.task is None and len(every) >= 5 and len(set(every)) == 1 and 1 < len(every[0]) <= 30:
+        message = (
+            f"{found.dataset.root}: every image holds the ids {', '.join(map(str, every[0]))}, no more and no"
+            " less. They are taken for objects; if they are classes (organs), write task = \"semantic\" and"
+            " their names under [classes] into dataset.toml, else task = \"instances\"."
+        )
+        yield problem("classes or objects", found.dataset.root, message)
 
 
 def _mixtures(facts: Sequence[Facts]) -> Iterable[Problem]:

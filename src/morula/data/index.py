@@ -4,8 +4,9 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from morula.data.dataset import GROUP_COLUMNS
 from morula.data.sample import Sample
@@ -39,8 +40,31 @@ class Description(Spec, frozen=True):
     ignore_label: int | None = None
     """The stored label value that means "not annotated"."""
 
+    task: Literal["instances", "semantic"] | None = None
+    """What the labels mean: ids of objects, or classes such as organs. `classes` alone says the latter."""
+
+    classes: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    """Name of each class to its label."""
+
+    tolerance_mm: dict[str, PositiveFloat] = Field(default_factory=dict)
+    """Name of a class to the distance that its surface may be off (normalised surface distance)."""
+
     index: str = Field("index.csv", min_length=1)
     """The table of samples, relative to the data set."""
+
+    @model_validator(mode="after")
+    def _classes_agree(self) -> "Description":
+        if self.classes and self.task == "instances":
+            msg = "classes are named, but task = 'instances'; leave out one of the two"
+            raise ValueError(msg)
+        if len(set(self.classes.values())) < len(self.classes):
+            msg = f"two classes have the same label: {self.classes}"
+            raise ValueError(msg)
+        for name in self.tolerance_mm:
+            if name not in self.classes:
+                msg = f"tolerance_mm names {name!r}, which is no class; known: {', '.join(self.classes)}"
+                raise ValueError(msg)
+        return self
 
     @property
     def spacing(self) -> tuple[float, ...] | None:
@@ -134,3 +158,31 @@ def _with_row(sample: Sample, row: Mapping[str, str], path: Path) -> Sample:
     group = next((row[column] for column in GROUP_COLUMNS if row.get(column)), sample.id)
     attributes = {column: value for column, value in row.items() if column not in _NOT_ATTRIBUTES}
     return replace(sample, group=group, fold=int(fold) if fold else None, attributes=attributes)
+
+
+def write_index(root: Path, dataset: "Dataset", samples: Sequence[Sample]) -> None:
+    """Make `root` a data set of `samples`: ``dataset.toml`` as of `dataset`, and ``index.csv``, which comes last.
+
+    Args:
+        root: Existing folder.
+        dataset: How the images are to be read.
+        samples: Each with one image, anywhere, and one label file relative to `root`.
+
+    Raises:
+        InputError: The files cannot be written.
+    """
+    facts = {"axes": dataset.axes, "channels": dataset.channels, "spacing_um": dataset.spacing_um}
+    given = {name: value for name, value in facts.items() if value is not None}
+    if given:
+        with write_atomic(root / "dataset.toml") as part:
+            part.write_text(dump_toml(given), encoding="utf-8")
+    columns = sorted({column for sample in samples for column in sample.attributes})
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["id", "image", "labels", *columns])
+    for sample in samples:
+        (image,), (labels,) = sample.image, sample.labels
+        cells = [sample.attributes.get(column, "") for column in columns]
+        table.writerow([sample.id, image.resolve(), labels.as_posix(), *cells])
+    with write_atomic(root / "index.csv") as part:
+        part.write_text(text.getvalue(), encoding="utf-8")

@@ -1,6 +1,6 @@
 """What can be wrong with the labels of one image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,18 +59,23 @@ def measure_labelling(path: Path, stored: np.dtype, labels: Labels) -> Labelling
     return Labelling(path, stored, labels, ids, sizes, pieces, sizes - largest)
 
 
-def check_labels(labelling: Labelling, sample: str) -> list[Problem]:
-    """The problems of the labels of one image, once they are read."""
-    checks: tuple[Callable[[Labelling], tuple[str, str]], ...] = (
-        _float_ids,
-        _any_object,
-        _background,
-        _binary,
-        _pieces,
-        _overflow,
-        _small,
-    )
-    found = [check(labelling) for check in checks]
+def check_labels(
+    labelling: Labelling, sample: str, classes: Collection[int] | None = None
+) -> list[Problem]:
+    """The problems of the labels of one image, once they are read.
+
+    Args:
+        labelling: The labels.
+        sample: Id of their image.
+        classes: The labels that have a name (none: any will do) where labels are classes; None: they are ids
+            of objects. A class may lie in many pieces, and be one of a few pixels.
+    """
+    both: tuple[Callable[[Labelling], tuple[str, str]], ...] = (_float_ids, _any_object, _background)
+    objects = (_binary, _pieces, _overflow, _small)
+    if classes is None:
+        found = [check(labelling) for check in (*both, *objects)]
+    else:
+        found = [*(check(labelling) for check in both), _unnamed(labelling, classes)]
     path = labelling.path
     return [problem(kind, path, f"{path} {message}", sample) for kind, message in found if kind]
 
@@ -109,6 +114,18 @@ def _background(labelling: Labelling) -> tuple[str, str]:
     return (
         "labelled background",
         f"holds no 0, and id {biggest} reaches from edge to edge. Is that the background? Store it as 0.",
+    )
+
+
+def _unnamed(labelling: Labelling, classes: Collection[int]) -> tuple[str, str]:
+    strange = sorted(set(labelling.ids.tolist()) - set(classes)) if classes else []
+    if not strange:
+        return "", ""
+    return (
+        "unnamed class",
+        f"holds the label {_some(np.array(strange))}, which is no class; the data set names"
+        f" {_some(np.array(sorted(classes)), 30)}. Name it in [classes] of dataset.toml (or dataset.json),"
+        " or mend the labels.",
     )
 
 

@@ -64,6 +64,7 @@ class _Found:
     orphans: tuple[Path, ...] = ()
     channels: tuple[str, ...] | None = None
     ignore_label: int | None = None
+    classes: Mapping[str, int] | None = None
 
 
 def open_dataset(
@@ -116,8 +117,18 @@ def survey(
         channels=channels or description.channels or found.channels,
         spacing_um=spacing_um or description.spacing,
         ignore_label=found.ignore_label if description.ignore_label is None else description.ignore_label,
+        **_meaning(description, found),
     )
     return Survey(dataset, found.orphans, frozenset(rows), index if table else None)
+
+
+def _meaning(description: Description, found: _Found) -> dict[str, Any]:
+    """What the labels mean: as the user says, else as nnU-Net's names of classes say."""
+    classes = description.classes or found.classes or {}
+    task = description.task or ("semantic" if classes else None)
+    if task == "instances":
+        return {"task": task}
+    return {"task": task, "classes": dict(classes), "tolerance_mm": description.tolerance_mm}
 
 
 def _find(root: Path, description: Description, table: list[dict[str, str]]) -> _Found:
@@ -158,7 +169,7 @@ def _id_of_row(root: Path, image: str) -> str:
 
 
 def _nnunet_raw(root: Path) -> _Found | None:
-    """nnU-Net's raw format, version 1 or 2; test images are left out."""
+    """nnU-Net's raw format, version 1 or 2: its labels are classes by definition; test images are left out."""
     if not (root / "imagesTr").is_dir():
         return None
     header = _read_json(root / "dataset.json")
@@ -169,9 +180,32 @@ def _nnunet_raw(root: Path) -> _Found | None:
     found = _pair(_ids(images, root / "imagesTr"), _ids(labels, folder), by_channel=True)
     names = header.get("channel_names", header.get("modality", {}))
     channels = tuple(str(names[key]) for key in sorted(names, key=int))
-    ignore = header.get("labels", {}).get("ignore")
+    classes = _nnunet_classes(header.get("labels", {}), root / "dataset.json")
+    ignore = classes.pop("ignore", None)
     unique = bool(channels) and len(set(channels)) == len(channels)
-    return replace(found, channels=channels if unique else None, ignore_label=ignore)
+    return replace(
+        found, channels=channels if unique else None, ignore_label=ignore, classes=classes or None
+    )
+
+
+def _nnunet_classes(labels: Mapping[str, Any], path: Path) -> dict[str, int]:
+    """Name to label of every class but the background (0): version 2 has the names as keys, version 1 as values.
+
+    Raises:
+        InputError: A class has no whole number, or several (nnU-Net's regions).
+    """
+    numbered = bool(labels) and all(str(key).isdecimal() for key in labels)
+    pairs = [(name, key) if numbered else (key, name) for key, name in labels.items()]
+    classes = {}
+    for name, label in pairs:
+        if isinstance(label, list) or not str(label).isdecimal():
+            msg = (
+                f"{path}: class {name!r} has the label {label!r}; expected one whole number (regions made of "
+                "several labels cannot be trained on). Give every class its own label."
+            )
+            raise InputError(msg)
+        classes[str(name)] = int(label)
+    return {name: label for name, label in classes.items() if label != 0}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -54,6 +54,8 @@ KINDS: dict[str, Severity] = {
     "mixed channels": "warning",
     "mixed number types": "warning",
     "mixed pixel sizes": "warning",
+    "classes or objects": "warning",
+    "unnamed class": "error",
 }
 """Every kind of problem with its severity."""
 
