@@ -4,24 +4,30 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from morula.networks import AnyNetwork
-from morula.representations import AnyRepresentation
+from morula.representations import AnyRepresentation, Task
 from morula.spec import Spec, dump_toml, read_toml, validate
 
 
 class Normalization(Spec, frozen=True):
     """How intensities become network input, per image and channel."""
 
-    kind: Literal["percentile", "zscore", "minmax"] = "percentile"
-    """``percentile``: `low` to 0 and `high` to 1; ``zscore``: mean 0, deviation 1; ``minmax``: 0 to 1."""
+    kind: Literal["percentile", "zscore", "minmax", "fixed"] = "percentile"
+    """``percentile``: `low` to 0 and `high` to 1; ``zscore``: mean 0, deviation 1; ``minmax``: 0 to 1.
+
+    These are measured on each image; ``fixed`` is the same for all, for intensities that mean something (CT).
+    """
 
     low: float = Field(default=1.0, ge=0, lt=50)
     """Percentile that becomes 0."""
 
     high: float = Field(default=99.8, gt=50, le=100)
     """Percentile that becomes 1."""
+
+    fixed: tuple[tuple[float, float, float, float], ...] = ()
+    """``fixed``: lowest, highest, mean and deviation per channel: clipped, then (x - mean) / deviation."""
 
 
 class Scaling(Spec, frozen=True):
@@ -35,6 +41,10 @@ class Scaling(Spec, frozen=True):
 
     spacing_um: tuple[float, ...] | None = None
     """Working pixel size in micrometres, in axis order ``(z, y, x)``, for ``spacing``."""
+
+    interpolation: Literal["linear", "cubic"] = "linear"
+    """``linear``: areas are averaged where an axis shrinks; ``cubic``: third-order splines, as nnU-Net, and the
+    nearest plane across the coarsest axis where its pixels are more than three times as long."""
 
     diameter_px: float = Field(gt=0)
     """Median object diameter of the training images, in working pixels: ``--diameter`` is scaled to it."""
@@ -74,12 +84,21 @@ class Schedule(Spec, frozen=True):
     drop: float = Field(default=0.5, gt=0, lt=1)
     """``step``: factor of one drop."""
 
+    frozen: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the steps, at the start, in which the encoder does not learn: for pretrained encoders."""
+
+    thawed: float = Field(default=0.1, gt=0, le=1)
+    """Factor on the learning rate once a frozen encoder learns too; the curve then begins again."""
+
 
 class Augmentation(Spec, frozen=True):
     """Probabilities and ranges of the random changes to a training patch."""
 
     flip: float = Field(default=0.5, ge=0, le=1)
     """Probability of mirroring, per axis."""
+
+    quarter_turn: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a rotation by 90, 180 or 270 degrees in the plane of the last two axes."""
 
     rotate: float = Field(default=0.5, ge=0, le=1)
     """Probability of a rotation by any angle in the plane of the last two axes."""
@@ -93,17 +112,47 @@ class Augmentation(Spec, frozen=True):
     elastic: float = Field(default=0.15, ge=0, le=1)
     """Probability of an elastic deformation."""
 
+    shear: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a shear of the last two axes, up to 0.3 px a pixel."""
+
+    perspective: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a perspective view of the last two axes: one side of the patch up to twice as near."""
+
+    piecewise_affine: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a shift of the nodes of a coarse grid, linear in between (``elastic`` is smooth)."""
+
     intensity: float = Field(default=0.5, ge=0, le=1)
     """Probability of a change of brightness and contrast."""
 
     gamma: float = Field(default=0.3, ge=0, le=1)
-    """Probability of a gamma between 0.6 and 1.6."""
+    """Probability of a gamma."""
+
+    gamma_range: tuple[PositiveFloat, PositiveFloat] = (0.6, 1.6)
+    """Range of gamma, drawn log-uniformly."""
+
+    histogram: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a monotonous change of the intensities: a line with one bend."""
 
     blur: float = Field(default=0.15, ge=0, le=1)
-    """Probability of a Gaussian blur, sigma 0.5 to 1.5 px."""
+    """Probability of a Gaussian blur."""
+
+    blur_px: tuple[PositiveFloat, PositiveFloat] = (0.5, 1.5)
+    """Range of the blur's sigma."""
+
+    low_resolution: float = Field(default=0.0, ge=0, le=1)
+    """Probability of the look of a coarser image: shrunk to 0.5 to 1, nearest, and enlarged again, cubic."""
+
+    emboss: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a relief: slopes along the diagonal are added, as if light fell from one side."""
 
     noise: float = Field(default=0.2, ge=0, le=1)
-    """Probability of Gaussian noise, deviation up to 0.1."""
+    """Probability of Gaussian noise."""
+
+    noise_range: tuple[NonNegativeFloat, NonNegativeFloat] = (0.0, 0.1)
+    """Range of the noise's deviation."""
+
+    pixel_dropout: float = Field(default=0.0, ge=0, le=1)
+    """Probability that up to 5 % of the pixels become 0."""
 
     invert: float = Field(default=0.0, ge=0, le=1)
     """Probability of an inversion, so that dark and bright objects share one network."""
@@ -125,9 +174,22 @@ class Augmentation(Spec, frozen=True):
 
         Mirroring and rotation stay: they make images that are as likely as the real ones.
         """
-        kept = {"flip", "rotate", "zoom"}
-        rates = {name: factor * value for name, value in self if name not in kept}
+        kept = {"flip", "quarter_turn", "rotate"}
+        rates = {n: factor * value for n, value in self if n not in kept and isinstance(value, float)}
         return self.model_copy(update=rates)
+
+
+class Retraining(Spec, frozen=True):
+    """How a trained model goes on when pseudo-labelled images join in: one round of self-training."""
+
+    share: float = Field(default=0.2, gt=0, le=1)
+    """Steps of a round, as a share of ``training.steps`` (system A: 200 of 1000 epochs)."""
+
+    rate: float = Field(default=0.3, gt=0, le=1)
+    """Factor on the peak learning rate (system A: 0.003 instead of 0.01)."""
+
+    schedule: Schedule = Schedule(kind="step", warmup=0.0, every=0.5, drop=0.5)
+    """Over the steps of one round (system A: halved every 100 of its 200 epochs)."""
 
 
 class Training(Spec, frozen=True):
@@ -145,6 +207,7 @@ class Training(Spec, frozen=True):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
+    retraining: Retraining = Retraining()
 
     calm_share: float = Field(default=0.4, ge=0, le=1)
     """Share of the steps, at the end, with calmed augmentation: the last steps see images as they are."""
@@ -170,6 +233,9 @@ class Training(Spec, frozen=True):
     patience: int = Field(default=0, ge=0)
     """Looks without a better score before training stops early; 0 never stops."""
 
+    snapshots: int = Field(default=0, ge=0)
+    """Weights that are kept on the way, at equal shares of the steps; self-training by ST++ compares them."""
+
     seed: int = Field(default=0, ge=0)
     """Same seed, same weights."""
 
@@ -193,8 +259,11 @@ class Plan(Spec, frozen=True):
     recipe: str = "auto"
     """Name of the recipe it started from."""
 
-    task: Literal["instances"] = "instances"
-    """What is segmented."""
+    task: Task = "instances"
+    """What is segmented: single objects, or classes such as organs."""
+
+    classes: dict[str, int] = Field(default_factory=dict)
+    """``semantic``: name of each class to its label."""
 
     ndim: Literal[2, 3]
     """Spatial axes."""
@@ -213,6 +282,17 @@ class Plan(Spec, frozen=True):
     inference: Inference
 
     @model_validator(mode="after")
+    def _task_agrees(self) -> "Plan":
+        if self.representation.task != self.task:
+            msg = f"task = {self.task!r}, but the representation {self.representation.kind!r} is for others"
+            raise ValueError(msg)
+        fixed = self.normalization.fixed
+        if self.normalization.kind == "fixed" and len(fixed) != len(self.channels):
+            msg = f"normalization.fixed has {len(fixed)} rows for {len(self.channels)} channels"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
     def _sizes_agree(self) -> "Plan":
         sizes = {
             "halo_px": self.halo_px,
@@ -220,11 +300,11 @@ class Plan(Spec, frozen=True):
             "inference.tile_size": self.inference.tile_size,
         }
         for key, value in sizes.items():
-            if len(value) != self.ndim or min(value) < 0:
+            if len(value) != self.ndim or min(value) < 1:
                 msg = f"{key} = {list(value)} must be {self.ndim} positive numbers, one per axis"
                 raise ValueError(msg)
         divisor = self.network.divisor
-        if any(side < 1 or side % divisor for side in self.training.patch_size):
+        if any(side % divisor for side in self.training.patch_size):
             patch = list(self.training.patch_size)
             msg = f"training.patch_size = {patch} must be multiples of {divisor}: the network halves them"
             raise ValueError(msg)
