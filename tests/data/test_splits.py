@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morula.data.sample import Sample
-from morula.data.splits import given_folds, holdout, load, make_folds, save
+from morula.data.splits import find_leaks, given_folds, holdout, load, make_folds, refuse_leaks, save, tie
 from morula.errors import InputError
 
 
@@ -44,6 +44,42 @@ def test_a_holdout_is_whole_groups(groups: list[tuple[int, str]], share: float, 
     assert 0 < len(held) < len(samples)
     for group in {each.group for each in samples}:
         assert len({each.id in held for each in samples if each.group == group}) == 1
+
+
+@given(GROUPS, st.lists(st.lists(st.integers(0, 40), max_size=4), max_size=8), st.integers(0, 9))
+def test_samples_with_equal_images_never_span_two_folds(
+    groups: list[tuple[int, str]], pairs: list[list[int]], seed: int
+) -> None:
+    samples = grouped(groups)
+    duplicates = [[f"{index:03d}" for index in pair] for pair in pairs]
+    tied = tie(samples, duplicates)
+    assert [each.id for each in tied] == [each.id for each in samples]
+    new, old = ({each.id: each.group for each in some} for some in (tied, samples))
+    for ids in [*duplicates, *([a, b] for a in old for b in old if old[a] == old[b])]:
+        assert len({new[name] for name in ids if name in new}) <= 1
+    # Nothing is joined without need: by each set of equal images no more groups vanish than it can join.
+    lost = len(set(old.values())) - len(set(new.values()))
+    assert lost <= sum(max(0, len(set(ids) & set(old)) - 1) for ids in duplicates)
+    held = set(holdout(tied, 0.3, seed)) if len(set(new.values())) > 1 else set()
+    assert all(len({name in held for name in ids if name in new}) <= 1 for ids in duplicates)
+
+
+def test_joined_groups_bear_the_first_name() -> None:
+    samples = [sample(0, "b"), sample(1, "c"), sample(2, "a"), sample(3)]
+    tied = tie(samples, [("000", "001"), ("001", "002", "gone")])
+    assert [each.group for each in tied] == ["a", "a", "a", "003"]
+
+
+def test_given_folds_that_leak_are_refused() -> None:
+    samples = [sample(0, "a", fold=0), sample(1, "b", fold=1), sample(2, "c", fold=1), sample(3, "c", fold=1)]
+    refuse_leaks(samples)
+    message = r"group 'a' is torn apart \(000 in fold 0, 002 in fold 1\)\. Expected .*--select\.$"
+    with pytest.raises(InputError, match=message):
+        refuse_leaks(tie(samples, [("000", "002")]))
+    loose = [sample(0, "a", fold=0), sample(1, "a"), sample(2, "d", fold=0), sample(3, "d", fold=1)]
+    assert find_leaks(loose) == {"a": (loose[0], loose[1]), "d": (loose[2], loose[3])}
+    with pytest.raises(InputError, match=r"001 in no fold\)\. 1 more groups"):
+        refuse_leaks(loose)
 
 
 def test_folds_have_a_like_mix_of_modalities() -> None:

@@ -1,8 +1,9 @@
-"""Folds without leakage: samples of one group never span two folds."""
+"""Folds without leakage: samples of one group, and equal images, never span two folds."""
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,69 @@ from morula.errors import InputError
 
 Folds = tuple[tuple[str, ...], ...]
 """Sample ids of every validation fold."""
+
+
+def tie(samples: Sequence[Sample], duplicates: Iterable[Sequence[str]]) -> tuple[Sample, ...]:
+    """The samples with their groups joined where these share an image.
+
+    Args:
+        samples: With `group`.
+        duplicates: Ids of samples whose images are equal, as `morula.data.check.Report` has them; ids of
+            other samples are passed over.
+
+    Returns:
+        The samples in their order; joined groups bear the name that comes first in the alphabet.
+    """
+    group_of = {sample.id: sample.group or sample.id for sample in samples}
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while name in above:
+            name = above[name]
+        return name
+
+    for ids in duplicates:
+        names = sorted({top(group_of[id_]) for id_ in ids if id_ in group_of})
+        above.update((name, names[0]) for name in names[1:])
+    return tuple(replace(sample, group=top(group_of[sample.id])) for sample in samples)
+
+
+def find_leaks(samples: Sequence[Sample]) -> dict[str, tuple[Sample, ...]]:
+    """Groups that lie in several folds of the index: one sample per fold, by the group's name.
+
+    A sample without a fold is trained on in every fold, so that it leaks into the fold of its group.
+    """
+    leaks = {}
+    for name, members in _by_group(samples).items():
+        first = {fold_name(sample): sample for sample in reversed(members)}
+        if len(first) > 1:
+            leaks[name] = tuple(first[fold] for fold in sorted(first))
+    return leaks
+
+
+def fold_name(sample: Sample) -> str:
+    """``fold 0``, or ``no fold``."""
+    return "no fold" if sample.fold is None else f"fold {sample.fold}"
+
+
+def refuse_leaks(samples: Sequence[Sample]) -> None:
+    """Refuse folds of the index that a group (see `tie`) spans.
+
+    Raises:
+        InputError: Names the first such group, and what to do.
+    """
+    leaks = find_leaks(samples)
+    if not leaks:
+        return
+    name, members = next(iter(leaks.items()))
+    places = ", ".join(f"{sample.id} in {fold_name(sample)}" for sample in members)
+    more = f" {len(leaks) - 1} more groups do the same." if len(leaks) > 1 else ""
+    msg = (
+        f"the folds of the index leak: group {name!r} is torn apart ({places}).{more} Expected each"
+        " field of view or patient, and images that are equal, in one fold, or scores would be too good. Mend"
+        " the column 'fold' (morula check names all of them), or leave images out with --select."
+    )
+    raise InputError(msg)
 
 
 def make_folds(samples: Sequence[Sample], n_folds: int, seed: int) -> Folds:
@@ -77,6 +141,22 @@ def holdout(samples: Sequence[Sample], share: float, seed: int) -> tuple[str, ..
     if not chosen:
         chosen = [sample.id for sample in groups[_dealing_order(groups, seed)[-1]]]
     return tuple(sorted(chosen))
+
+
+def keep_labels(samples: Sequence[Sample], count: int, seed: int) -> tuple[Sample, ...]:
+    """The samples, of which only `count` keep their labels: drawn at random, but evenly over the modalities.
+
+    Raises:
+        InputError: Fewer samples have labels.
+    """
+    labelled = [sample for sample in samples if sample.labels]
+    if not 1 <= count <= len(labelled):
+        msg = f"{count} labelled images are asked for, {len(labelled)} have sound labels. Ask for fewer."
+        raise InputError(msg)
+    order = np.random.default_rng(seed).permutation(len(labelled))
+    shuffled = sorted((labelled[i] for i in order), key=lambda sample: sample.attributes.get("modality", ""))
+    kept = {shuffled[place * len(shuffled) // count].id for place in range(count)}
+    return tuple(sample if sample.id in kept else replace(sample, labels=()) for sample in samples)
 
 
 def given_folds(samples: Sequence[Sample]) -> Folds | None:

@@ -16,7 +16,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
@@ -80,6 +80,12 @@ class Request(Spec, frozen=True):
 
     start_from: str | None = None
     """Model to fine-tune."""
+
+    labelled: int | None = None
+    """How many images keep their labels; the others count as unlabelled."""
+
+    pseudo: tuple[str, ...] = ()
+    """Data sets that a model labelled: trained on too, never validated on."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,21 @@ class Run:
         facts = Fingerprint.load(self.fingerprint_path)
         sound = {image.id for image in facts.images if image.labelled}
         return tuple(sample for sample in self.dataset().labelled if sample.id in sound)
+
+    def unlabelled(self) -> tuple[Sample, ...]:
+        """The sound samples that count as unlabelled."""
+        facts = Fingerprint.load(self.fingerprint_path)
+        ids = {image.id for image in facts.images if not image.labelled}
+        return tuple(sample for sample in self.dataset().samples if sample.id in ids)
+
+    def prepare_pseudo(self, progress: Progress = silent) -> tuple[Prepared, ...]:
+        """The samples that a model labelled, as `prepare` makes them; ids begin with the folder's name."""
+        found = []
+        for place in map(Path, self.request().pseudo):
+            dataset, folder = open_dataset(place), self.folder / "prepared_pseudo" / place.name
+            arrays = prepare(dataset, dataset.labelled, self.plan(), folder, progress("prepare"))
+            found += [replace(sample, id=f"{place.name}:{sample.id}") for sample in arrays]
+        return tuple(found)
 
     def prepare(self, progress: Progress = silent) -> tuple[Prepared, ...]:
         """The labelled samples as arrays on the working grid."""
@@ -231,13 +252,16 @@ def plan_run(run: Run, progress: Progress = silent) -> Plan:
     """Check, measure, decide and split; what is there already is kept, so that a plan may be edited.
 
     Raises:
-        InputError: No sound labelled image is left, or a key or value is unknown.
+        InputError: No sound labelled image is left, the folds of the index leak, or a key or value is
+            unknown.
     """
     if run.plan_path.exists() and run.splits_path.exists():
         return run.plan()
     request = run.request()
     dataset = run.dataset()
     sound = _sound(run, dataset, progress)
+    if request.labelled is not None:
+        sound = splits.keep_labels(sound, request.labelled, _seed(request))
     facts = fingerprint(dataset, sound, progress("fingerprint"))
     plan, reasons = _decide(request, facts)
     if request.recipe == "auto" and request.start_from is None:
@@ -254,6 +278,13 @@ def plan_run(run: Run, progress: Progress = silent) -> Plan:
     return plan
 
 
+def _seed(request: Request) -> int:
+    """The seed that is asked for; the plan, which has it, is made later."""
+    training = parse_overrides(request.overrides).get("training", {})
+    seed = training.get("seed", 0) if isinstance(training, Mapping) else 0
+    return seed if isinstance(seed, int) else 0
+
+
 def _decide(request: Request, facts: Fingerprint) -> tuple[Plan, dict[str, str]]:
     overrides = parse_overrides(request.overrides)
     if request.start_from is None:
@@ -262,10 +293,19 @@ def _decide(request: Request, facts: Fingerprint) -> tuple[Plan, dict[str, str]]
 
 
 def _sound(run: Run, dataset: Dataset, progress: Progress) -> tuple[Sample, ...]:
-    """The samples without errors; the doctor's findings are written to ``check.json``."""
+    """The samples without errors, equal images in one group; the findings are written to ``check.json``.
+
+    Raises:
+        InputError: No sound labelled image is left, or the folds of the index leak.
+    """
     ids = {sample.id for sample in dataset.samples}
     report = check(dataset.root, progress=progress("check"))
-    found = [problem for problem in report.problems if not problem.sample or problem.sample in ids]
+    # A leak among the selected images is refused below; one among others does no harm here.
+    found = [
+        problem
+        for problem in report.problems
+        if problem.sample in ids or not (problem.sample or problem.kind == "leakage between folds")
+    ]
     rows = [{**asdict(problem), "path": str(problem.path)} for problem in found]
     run.write(run.check_path, json.dumps({"problems": rows}, indent=1) + "\n")
     sound = tuple(sample for sample in dataset.samples if sample.id not in report.unusable)
@@ -277,6 +317,8 @@ def _sound(run: Run, dataset: Dataset, progress: Progress) -> tuple[Sample, ...]
             f"({len(dataset.samples)} images, {len(errors)} errors; morula check lists them).{first}"
         )
         raise InputError(msg)
+    sound = splits.tie(sound, report.duplicates)
+    splits.refuse_leaks([sample for sample in sound if sample.labels])
     return sound
 
 

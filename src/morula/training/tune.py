@@ -11,7 +11,7 @@ from morula.data.check import check
 from morula.data.dataset import Dataset
 from morula.data.files import write_atomic
 from morula.data.sample import Sample
-from morula.data.splits import make_folds
+from morula.data.splits import make_folds, tie
 from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.summary import DEFINITIONS
@@ -87,9 +87,9 @@ def tune_model(
         raise InputError(msg)
     loaded = Model.load(source, device)
     dataset = open_selected(data, {key: tuple(sorted(values)) for key, values in (select or {}).items()})
-    broken = check(data, progress=progress("check")).unusable
-    samples = [sample for sample in dataset.labelled if sample.id not in broken]
-    halves = make_folds(samples, 2, loaded.plan.training.seed)
+    report = check(data, progress=progress("check"))
+    samples = [sample for sample in dataset.labelled if sample.id not in report.unusable]
+    halves = make_folds(tie(samples, report.duplicates), 2, loaded.plan.training.seed)
     examples = _examples(loaded, dataset, samples, progress)
     spacing, start = loaded.plan.working_spacing, loaded.plan.representation
     chosen = {}
