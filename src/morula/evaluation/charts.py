@@ -1,12 +1,13 @@
 """Charts as SVG: a few lines of markup each, in the page's own colours, dark or light."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from morula.evaluation.page import Html, Number, node
+from morula.evaluation.statistics import Interval
 
 WIDTH, HEIGHT = 560, 280
 """Size of a chart in its own units; the page scales it."""
@@ -16,6 +17,9 @@ COLOURS = 8
 
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 26, 42
 """Margins around the plotting area."""
+
+NAMES, ROW, MOST_LETTERS = 176, 28, 24
+"""Of a chart of intervals: width of the names, height of a row, longest name."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Line:
 
     thin: bool = False
     """Whether it stands back behind the others."""
+
+    colour: int | None = None
+    """Which colour it has; None: the colour of its place."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,47 @@ def histogram(values: Sequence[Number], x_name: str, *, bins: int = 28, y_name: 
         parts.append(_column(frame, start, end, count))
     parts += _median(frame, float(np.median(known)))
     return node("div", _svg(parts, f"{y_name} by {x_name}"), css="chart")
+
+
+def interval_chart(rows: Sequence[tuple[str, Interval]], x_name: str, colours: Sequence[int]) -> Html:
+    """Scores with their intervals below each other, on an axis that fits them.
+
+    Args:
+        rows: Name and score, from top to bottom; those without a score are left out.
+        x_name: Name of the axis.
+        colours: Which colour each row has.
+    """
+    known = [(row, colour) for row, colour in zip(rows, colours, strict=True) if math.isfinite(row[1].value)]
+    if not known:
+        return Html("")
+    ends = [end for (_, score), _ in known for end in (score.low, score.high) if math.isfinite(end)]
+    low, high = _span([*ends, *(score.value for (_, score), _ in known)], 0.06)
+    bottom = ROW * len(known) + 8
+
+    def x(value: Number) -> float:
+        return NAMES + (value - low) / (high - low) * (WIDTH - NAMES - RIGHT)
+
+    parts = []
+    for value in ticks(low, high, 6):
+        line = {"x1": f"{x(value):.1f}", "x2": f"{x(value):.1f}", "y1": "4", "y2": f"{bottom}"}
+        parts.append(node("line", css="grid", attributes=line))
+        parts.append(_text(x(value), bottom + 16, _tick(value), "tick middle"))
+    for place, ((name, score), colour) in enumerate(known):
+        parts += _whisker(name, score, 6 + ROW * (place + 0.5), x, f"color-{colour % COLOURS}")
+    parts.append(_text((NAMES + WIDTH - RIGHT) / 2, bottom + 34, x_name, "axis-name middle"))
+    return node("div", _svg(parts, f"{x_name} with intervals", bottom + 40), css="chart")
+
+
+def _whisker(name: str, score: Interval, y: float, x: Callable[[Number], float], colour: str) -> list[Html]:
+    """One row: its name, a line from end to end of the interval, a dot at the score."""
+    shown = name if len(name) <= MOST_LETTERS else f"{name[: MOST_LETTERS - 1]}…"
+    parts = [_text(NAMES - 12, y + 4, shown, "row end")]
+    if math.isfinite(score.low) and math.isfinite(score.high):
+        ends = {"x1": f"{x(score.low):.1f}", "x2": f"{x(score.high):.1f}", "y1": f"{y:.1f}", "y2": f"{y:.1f}"}
+        parts.append(node("line", css=f"whisker {colour}", attributes=ends))
+    label = node("title", f"{name}: {score.value:.3f} ({score.low:.3f} to {score.high:.3f})")
+    place = {"cx": f"{x(score.value):.1f}", "cy": f"{y:.1f}", "r": "5"}
+    return [*parts, node("circle", label, css=f"dot full {colour}", attributes=place)]
 
 
 class _Frame:
@@ -178,8 +226,9 @@ def _stroke(frame: _Frame, line: Line, index: int) -> list[Html]:
 
 def _style(line: Line, index: int) -> str:
     """Classes of a line: its colour, and dashes when the colours have been used up."""
-    further = (" thin" if line.thin else "") + (" dashed" if index >= COLOURS else "")
-    return f"color-{index % COLOURS}{further}"
+    place = index if line.colour is None else line.colour
+    further = (" thin" if line.thin else "") + (" dashed" if place >= COLOURS else "")
+    return f"color-{place % COLOURS}{further}"
 
 
 def _band(frame: _Frame, line: Line, index: int) -> list[Html]:
@@ -221,8 +270,8 @@ def _text(x: Number, y: Number, text: str, css: str) -> Html:
     return node("text", text, css=css, attributes={"x": f"{x:.1f}", "y": f"{y:.1f}"})
 
 
-def _svg(parts: Sequence[Html], label: str) -> Html:
-    attributes = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": label}
+def _svg(parts: Sequence[Html], label: str, height: Number = HEIGHT) -> Html:
+    attributes = {"viewBox": f"0 0 {WIDTH} {height}", "role": "img", "aria-label": label}
     return node("svg", *parts, attributes=attributes)
 
 

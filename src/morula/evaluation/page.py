@@ -73,6 +73,20 @@ def _apart(text: str) -> str:
     return text.replace(",", "\u202f").replace("-", "\u2212")
 
 
+def duration(seconds: Number) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(0.42), duration(8.4), duration(90.0), duration(7260.0)
+    ('0.4 s', '8 s', '1 min 30 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 1 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def short_name(name: str, css: str = "name") -> Html:
     """A name that fits into a table: its middle is left out when it is long, its tooltip holds it whole."""
     if len(name) <= LONGEST_NAME:
@@ -102,10 +116,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value with a tooltip."""
+    """A value with what goes beyond it."""
 
     value: object
-    hint: str
+    hint: str = ""
+    """Tooltip."""
+
+    note: str = ""
+    """A small line below it."""
+
+    css: str = ""
+    """How it is marked: ``best``, ``ahead`` or ``behind``."""
 
 
 def table(
@@ -136,17 +157,19 @@ def _head(column: Column) -> Html:
 
 
 def _cell(column: Column, given: object) -> Html:
-    value, hint = (given.value, given.hint) if isinstance(given, Cell) else (given, "")
-    attributes = {"title": hint} if hint else {}
+    cell = given if isinstance(given, Cell) else Cell(given)
+    value, note = cell.value, [node("small", cell.note, css="note")] if cell.note else []
+    attributes = {"title": cell.hint} if cell.hint else {}
     if not column.numeric:
-        return node("td", value if isinstance(value, Html) else number(value), attributes=attributes)
-    css = "number"
+        shown = value if isinstance(value, Html) else number(value)
+        return node("td", shown, *note, css=cell.css, attributes=attributes)
+    css = f"number {cell.css}".strip()
     if isinstance(value, int | float) and math.isfinite(value):
         attributes["data-value"] = f"{value:.9g}"
         if column.bar:
             attributes["style"] = f"--share:{min(1.0, max(0.0, float(value))):.3f}"
-            css = "number bar"
-    return node("td", number(value, column.digits), css=css, attributes=attributes)
+            css += " bar"
+    return node("td", number(value, column.digits), *note, css=css, attributes=attributes)
 
 
 def tile(

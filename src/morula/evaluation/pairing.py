@@ -68,6 +68,16 @@ def pair_files(predicted: Path, truth: Path, select: Mapping[str, set[str]] | No
     )
 
 
+def predictions_of(predicted: Path, ids: Iterable[str]) -> dict[str, Path]:
+    """Predicted label file of each of `ids` that has one, paired as `pair_files` does.
+
+    Raises:
+        InputError: There is no label file at all.
+    """
+    files = predicted_files(predicted)
+    return {name: files[found] for name, found in _join(files, ids).items()}
+
+
 def find_truth(truth: Path) -> Dataset:
     """The data set that holds the truth; a plain file or folder of labels becomes one without images.
 

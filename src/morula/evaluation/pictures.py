@@ -44,7 +44,7 @@ class WorstPictures:
             image = self.image_of(name)
         except InputError:
             image = None
-        picture = _jpeg(draw_comparison(image, truth, predicted))
+        picture = jpeg(draw_comparison(image, truth, predicted))
         insort(self.kept, (score, name, picture), key=lambda item: item[0])
         del self.kept[self.most :]
 
@@ -87,7 +87,7 @@ def draw_comparison(image: Image | None, truth: Labels, predicted: Labels) -> np
         truth, predicted = truth[plane], predicted[plane]
     image = replace(image, pixels=_dimmed(image.pixels, truth < 0))
     truth = np.maximum(truth, 0)
-    panels = [_shrunk(draw_overlay(image, labels, truth), PANEL_PX) for labels in (truth, predicted)]
+    panels = [shrunk(draw_overlay(image, labels, truth), PANEL_PX) for labels in (truth, predicted)]
     gap = np.full((len(panels[0]), GAP_PX, 3), GAP_COLOUR, np.uint8)
     return np.concatenate([panels[0], gap, panels[1]], 1)
 
@@ -106,7 +106,7 @@ def embed(path: Path, *, longest_px: int = 2 * PANEL_PX + GAP_PX) -> str:
         msg = f"{path} is no picture that can be shown. Make it again."
         raise InputError(msg)
     if max(picture.shape) > longest_px or path.suffix.lower() not in (".jpg", ".jpeg"):
-        content = _jpeg(_shrunk(picture, longest_px))
+        content = jpeg(shrunk(picture, longest_px))
     return "data:image/jpeg;base64," + base64.b64encode(content).decode("ascii")
 
 
@@ -117,7 +117,8 @@ def _dimmed(pixels: np.ndarray, where: Mask) -> np.ndarray:
     return np.where(where, pixels / 3, pixels).astype(pixels.dtype)
 
 
-def _shrunk(picture: np.ndarray, longest_px: int) -> np.ndarray:
+def shrunk(picture: np.ndarray, longest_px: int) -> np.ndarray:
+    """A picture ``(y, x, 3)`` whose longest side has at most so many pixels."""
     import cv2
 
     scale = longest_px / max(picture.shape[:2])
@@ -127,7 +128,12 @@ def _shrunk(picture: np.ndarray, longest_px: int) -> np.ndarray:
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _jpeg(picture: np.ndarray) -> bytes:
+def jpeg(picture: np.ndarray) -> bytes:
+    """An RGB picture as the content of a JPEG file.
+
+    Raises:
+        InputError: It is no uint8 ``(y, x, 3)``.
+    """
     import cv2
 
     quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]

@@ -189,7 +189,7 @@ class TrainReport:
         lines = []
         for fold, journal in self.journals.items():
             points = [(row["step"], row[key]) for row in journal if key in row]
-            lines.append(_line(fold.replace("_", " "), points))
+            lines.append(thinned(fold.replace("_", " "), points))
         return lines
 
     def _term_lines(self) -> list[Line]:
@@ -199,7 +199,7 @@ class TrainReport:
             names = list(rows[0]["terms"]) if rows else []
             if len(names) > 1:
                 return [
-                    _line(name, [(row["step"], row["terms"].get(name)) for row in rows]) for name in names
+                    thinned(name, [(row["step"], row["terms"].get(name)) for row in rows]) for name in names
                 ]
         return []
 
@@ -212,7 +212,7 @@ class TrainReport:
             for key in keys[:1] if len(self.journals) > 1 else keys:
                 name = fold.replace("_", " ") if len(self.journals) > 1 else SCORES[key]
                 points = [(row["step"], row["validation"].get(key)) for row in rows]
-                lines.append(_line(name, points, dots=True))
+                lines.append(thinned(name, points, dots=True))
         return lines
 
     def _tuning(self) -> Html:
@@ -322,7 +322,7 @@ def _optional(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _line(name: str, points: Sequence[tuple[Number, Number | None]], *, dots: bool = False) -> Line:
+def thinned(name: str, points: Sequence[tuple[Number, Number | None]], *, dots: bool = False) -> Line:
     """A line of at most `MOST_POINTS` points; neighbours are averaged."""
     known = [(float(x), float(y)) for x, y in points if y is not None]
     step = -(-len(known) // MOST_POINTS) or 1

@@ -5,7 +5,7 @@ the line. So one bootstrap serves all of them.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -138,6 +138,7 @@ def summarize(
         msg = "no images to score; both folders must hold label files with equal names."
         raise InputError(msg)
     scores = [image.score for image in images]
+    columns = stratum_columns([image.attributes for image in images], by)
     thresholds = scores[0].thresholds
     intervals = _intervals(scores, [DEFINITIONS[name].ratio for name in DEFINITIONS], seed)
     return {
@@ -145,11 +146,13 @@ def summarize(
         "n_truth": sum(score.n_truth for score in scores),
         "n_predicted": sum(score.n_predicted for score in scores),
         "strict": strict,
-        "scores": {name: _plain(interval) for name, interval in zip(DEFINITIONS, intervals, strict=True)},
+        "scores": {
+            name: plain_interval(interval) for name, interval in zip(DEFINITIONS, intervals, strict=True)
+        },
         "neurips_f1_median": float(np.median([score.neurips.f1 for score in scores])),
         "curve": _curve(scores, thresholds, seed),
         "errors": _errors(scores),
-        "strata": {column: _stratum_rows(images, column, seed) for column in _columns(images, by)},
+        "strata": {column: _stratum_rows(images, column, seed) for column in columns},
         "sizes": size_rows(scores, seed),
         "images": [image_row(image) for image in images],
     }
@@ -172,7 +175,7 @@ def compare_predictions(
     for name in names:
         sides = [np.array([DEFINITIONS[name].ratio(pair[side]) for pair in pairs], float) for side in (0, 1)]
         test = paired_test((sides[0][:, 0], sides[0][:, 1]), (sides[1][:, 0], sides[1][:, 1]))
-        result[name] = {key: _number(value) for key, value in asdict(test).items()}
+        result[name] = {key: plain_number(value) for key, value in asdict(test).items()}
     return result
 
 
@@ -230,7 +233,7 @@ def _size_row(scores: Sequence[ImageScore], low: float, high: float, seed: int) 
     tops, bottoms = np.stack([tp, tp, tp, iou], 1), np.stack([tp + fp + fn, tp + fp, tp + fn, tp], 1)
     names = ("ap_50", "precision_50", "recall_50", "matched_iou")
     intervals = bootstrap_intervals(tops, bottoms, seed=seed)
-    plain = {name: _plain(interval) for name, interval in zip(names, intervals, strict=True)}
+    plain = {name: plain_interval(interval) for name, interval in zip(names, intervals, strict=True)}
     return {"n_truth": int((tp + fn).sum()), "false_positives": int(fp.sum()), **plain}
 
 
@@ -238,7 +241,7 @@ def _size_range(low: float, high: float, ndim: int) -> dict[str, float | None]:
     """The stratum's limits as equivalent diameters, px: of a disc in 2D, of a ball in 3D."""
     scale = 4 / math.pi if ndim == 2 else 6 / math.pi
     ends = {"from_px": low, "to_px": high}
-    return {name: _number((scale * end) ** (1 / ndim)) for name, end in ends.items()}
+    return {name: plain_number((scale * end) ** (1 / ndim)) for name, end in ends.items()}
 
 
 def _curve(scores: Sequence[ImageScore], thresholds: tuple[float, ...], seed: int) -> list[dict[str, Any]]:
@@ -248,7 +251,7 @@ def _curve(scores: Sequence[ImageScore], thresholds: tuple[float, ...], seed: in
         row: dict[str, Any] = {"iou": level, **{f"ap{end}": value for end, value in _ends(interval).items()}}
         for name, part in (("precision", _precision), ("recall", _recall), ("f1", _f1)):
             total = np.array([part(score.at(level)) for score in scores], float).sum(0)
-            row[name] = _number(total[0] / total[1]) if total[1] else None
+            row[name] = plain_number(total[0] / total[1]) if total[1] else None
         for name in ("tp", "fp", "fn"):
             row[name] = sum(getattr(score.at(level), name) for score in scores)
         rows.append(row)
@@ -257,7 +260,7 @@ def _curve(scores: Sequence[ImageScore], thresholds: tuple[float, ...], seed: in
 
 def _ends(interval: Interval) -> dict[str, float | None]:
     values = {"": interval.value, "_low": interval.low, "_high": interval.high}
-    return {name: _number(value) for name, value in values.items()}
+    return {name: plain_number(value) for name, value in values.items()}
 
 
 def _errors(scores: Sequence[ImageScore]) -> dict[str, int]:
@@ -265,10 +268,18 @@ def _errors(scores: Sequence[ImageScore]) -> dict[str, int]:
     return {kind: sum(getattr(score, kind) for score in scores) for kind in kinds}
 
 
-def _columns(images: Sequence[ScoredImage], by: Sequence[str]) -> list[str]:
-    known = {name: {image.attributes.get(name, "") for image in images} for name in images[0].attributes}
-    for image in images:
-        known.update({name: set() for name in image.attributes if name not in known})
+def stratum_columns(attributes: Sequence[Mapping[str, str]], by: Sequence[str] = ()) -> list[str]:
+    """Index columns to make strata of: `by`, or every text column with few values.
+
+    Args:
+        attributes: Columns and values of each image.
+        by: What is wanted.
+
+    Raises:
+        InputError: An unknown column.
+    """
+    names = dict.fromkeys(name for image in attributes for name in image)
+    known = {name: {image.get(name, "") for image in attributes} for name in names}
     for name in by:
         if name not in known:
             columns = ", ".join(sorted(known)) or "none: the truth is a plain folder of labels"
@@ -284,7 +295,7 @@ def _columns(images: Sequence[ScoredImage], by: Sequence[str]) -> list[str]:
         name
         for name, values in known.items()
         # A column that is different in every image names it; it is no stratum.
-        if 2 <= len(values) <= min(MOST_STRATA, len(images) - 1) and not _numeric(values)
+        if 2 <= len(values) <= min(MOST_STRATA, len(attributes) - 1) and not _numeric(values)
     ]
 
 
@@ -299,7 +310,9 @@ def _stratum_rows(images: Sequence[ScoredImage], column: str, seed: int) -> list
     rows = []
     for value, scores in sorted(groups.items()):
         intervals = _intervals(scores, [DEFINITIONS[name].ratio for name in STRATUM_SCORES], seed)
-        plain = {name: _plain(interval) for name, interval in zip(STRATUM_SCORES, intervals, strict=True)}
+        plain = {
+            name: plain_interval(interval) for name, interval in zip(STRATUM_SCORES, intervals, strict=True)
+        }
         n_truth = sum(score.n_truth for score in scores)
         rows.append({"value": value, "n_images": len(scores), "n_truth": n_truth, **plain})
     return rows
@@ -312,10 +325,11 @@ def _intervals(
     return bootstrap_intervals(table[..., 0], table[..., 1], seed=seed)
 
 
-def _plain(interval: Interval) -> dict[str, float | None]:
-    return {name: _number(value) for name, value in asdict(interval).items()}
+def plain_interval(interval: Interval) -> dict[str, float | int | None]:
+    """An interval as JSON knows it."""
+    return {name: plain_number(value) for name, value in asdict(interval).items()}
 
 
-def _number(value: float | int) -> float | int | None:
+def plain_number(value: float | int) -> float | int | None:
     """`value` as JSON knows it: NaN and infinity become None."""
     return value if math.isfinite(value) else None
