@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import imagecodecs
+import nibabel
 import numpy as np
 import tifffile
 
@@ -134,6 +135,7 @@ SPOILERS: dict[str, Callable[[Path], None]] = {
     "binary mask": _relabel(lambda labels: (labels % 2).astype(np.uint8) * 255),
     "very small objects": _relabel(lambda labels: _pixel(labels, 999)),
     "overlapping masks": _overlap,
+    "different places": lambda root: _shift(root),
     "no labels at all": lambda root: [file.unlink() for file in (root / "labels").iterdir()] and None,
     "missing labels": lambda root: _labels(root).unlink(),
     "labels without image": lambda root: _image(root).unlink(),
@@ -203,6 +205,15 @@ def _more(root: Path) -> None:
     for number in range(N_IMAGES, 6):
         write_png(root / "images" / f"{number}.png", picture_of(labels, seed=number))
         write_tiff(root / "labels" / f"{number}.tif", labels)
+
+
+def _shift(root: Path) -> None:
+    image, labels = _read(root), tifffile.imread(_labels(root))
+    for path, pixels, corner in ((_image(root), image, 0.0), (_labels(root), labels, 3.0)):
+        path.unlink()
+        affine = np.diag([0.5, 0.5, 1.0, 1.0])
+        affine[0, 3] = corner
+        nibabel.save(nibabel.Nifti1Image(pixels.T, affine), path.with_suffix(".nii.gz"))
 
 
 def _sized(root: Path) -> None:

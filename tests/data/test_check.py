@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -17,6 +18,7 @@ _COMPANIONS = {
     "transparent pixels": {"mixed channels"},
     "tiny image": {"no objects", "constant image"},
     "labelled background": {"several pieces"},
+    "different places": {"mixed pixel sizes"},
 }
 
 
@@ -79,12 +81,47 @@ def test_turned_labels_are_told(tmp_path: Path) -> None:
     assert "turned by 90 degrees" in problem.message
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (np.eye(4), ""),
+        (np.eye(4) + 1e-4, ""),
+        (np.diag([1, 1, 2, 1]), "voxels of 0.5 x 0.5 x 4 against 0.5 x 0.5 x 2"),
+        (np.diag([-1, -1, 1, 1]), "the axes point in other directions"),
+        (np.eye(4)[[1, 0, 2, 3]], "the axes point in other directions"),
+        (np.eye(4) + np.outer([1, 0, 0, 0], [0, 0, 0, 7]), "shifted by 7 x 0 x 0"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_volumes_that_lie_apart_are_told(change: np.ndarray, told: str, suffix: str, tmp_path: Path) -> None:
+    affine, rng = np.diag([0.5, 0.5, 2.0, 1.0]), np.random.default_rng(0)
+    for folder, place in (("images", affine), ("labels", change @ affine)):
+        (tmp_path / folder).mkdir()
+        pixels = rng.integers(0, 2, (20, 20, 9), dtype=np.uint8)
+        nibabel.save(nibabel.Nifti1Image(pixels, place), tmp_path / folder / f"a{suffix}")
+    messages = [each.message for each in check(tmp_path).problems if each.kind == "different places"]
+    assert len(messages) == bool(told)
+    assert all(f"say their headers: {told}. " in message for message in messages)
+
+
 def test_a_group_in_two_folds_leaks(tmp_path: Path) -> None:
     root = make_dataset(tmp_path)
     (root / "index.csv").write_text("id,fold,field\n0,0,a\n1,1,a\n2,0,b\n3,1,c\n")
     (problem,) = check(root).problems
     assert problem.kind == "leakage between folds"
-    assert "group 'a' lies in several folds (0, 1)" in problem.message
+    assert "group 'a' is torn apart: 0 in fold 0, " in problem.message
+    (root / "index.csv").write_text("id,fold,field\n0,0,a\n1,,a\n2,0,b\n3,1,c\n")
+    (problem,) = check(root).problems
+    assert "1.png in no fold" in problem.message
+
+
+def test_equal_images_are_told_to_whom_splits_them(tmp_path: Path) -> None:
+    root = make_dataset(tmp_path)
+    SPOILERS["duplicated image"](root)
+    assert check(root).duplicates == (("0", "1"),)
+    for index in (2, 3):
+        write_png(root / "images" / f"{index}.png", np.zeros((64, 64), np.uint8))
+    assert check(root).duplicates == (("0", "1"),)  # black images are constant, not one and the same
 
 
 def test_images_left_unlabelled_on_purpose_are_no_problem(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The whole chain on a data set small enough for a test."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -118,6 +119,38 @@ def test_the_folds_of_the_index_are_used(data):
     assert split(samples, request(data, fold=1), 0)[1] == ("im4", "im5", "im6", "im7")
     with pytest.raises(InputError, match="no fold 2"):
         split(samples, request(data, fold=2), 0)
+
+
+@pytest.fixture
+def with_twins(data, tmp_path):
+    """The data set with two equal images in different fields and folds."""
+    root = shutil.copytree(data, tmp_path / "twins")
+    shutil.copy(root / "images" / "im0.tif", root / "images" / "im7.tif")
+    return root
+
+
+@pytest.mark.parametrize("asked", [{"fold": 0}, {"folds": 2}, {}])
+def test_folds_that_leak_are_refused(with_twins, tmp_path, asked):
+    run = start_run(tmp_path / "run", request(with_twins, recipe="foreground", **asked))
+    with pytest.raises(InputError, match=r"group 'field0' is torn apart \(im0 in fold 0, im6 in fold 1\)"):
+        plan_run(run)
+    assert not run.plan_path.exists()
+
+
+def test_a_leak_among_deselected_images_does_no_harm(with_twins, tmp_path):
+    asked = request(with_twins, recipe="foreground", select={"fold": ("0",)})
+    run = start_run(tmp_path / "run", asked)
+    plan_run(run)
+    assert not [problem for problem in run.problems() if problem.severity == "error"]
+
+
+def test_equal_images_stay_in_one_fold(with_twins, tmp_path):
+    rows = (with_twins / "index.csv").read_text().splitlines()
+    (with_twins / "index.csv").write_text("\n".join(row.rpartition(",")[0] for row in rows))
+    run = start_run(tmp_path / "run", request(with_twins, recipe="foreground", folds=3))
+    plan_run(run)
+    folds = json.loads(run.splits_path.read_text())["validation"]
+    assert [{"im0", "im1", "im6", "im7"} <= set(fold) for fold in folds].count(True) == 1
 
 
 def test_folds_go_by_the_numbers_of_the_index(data):

@@ -15,6 +15,7 @@ from morula.data.formats import read_ids, read_labels, to_labels
 from morula.data.image_checks import check_image
 from morula.data.label_checks import check_labels, measure_labelling
 from morula.data.layouts import survey
+from morula.data.nifti import compare_places, is_nifti
 from morula.data.problems import BadFileError, Problem, problem
 from morula.data.sample import Image, Sample
 from morula.types import Labels, Spacing
@@ -108,7 +109,7 @@ def examine(dataset: Dataset, sample: Sample) -> Facts:
         except BadFileError as error:
             problems.append(problem(error.kind, sample.labels[0], str(error), sample.id))
     if image is not None and labels is not None:
-        problems += _compare_shapes(image, labels, sample)
+        problems += _compare_shapes(image, labels, sample) or _compare_places(sample)
     return Facts(
         sample,
         tuple(problems),
@@ -157,6 +158,22 @@ def _compare_shapes(image: Image, labels: Labels, sample: Sample) -> list[Proble
         f" the same.{swapped} Export the labels again on the grid of the image."
     )
     return [problem("wrong shape", sample.labels[0], message, sample.id)]
+
+
+def _compare_places(sample: Sample) -> list[Problem]:
+    """NIfTI files say where they lie in space; those of one sample should say the same."""
+    files = [path for path in (*sample.image, *sample.labels) if is_nifti(path)]
+    problems = []
+    for path in files[1:]:
+        found = compare_places(files[0], path)
+        if found:
+            message = (
+                f"{path} does not lie where its image {files[0]} does, say their headers: {found}. Morula lays"
+                " one over the other voxel by voxel. Look whether they fit so: if they do, copy the header; if"
+                " not, resample the labels onto the grid of the image."
+            )
+            problems.append(problem("different places", path, message, sample.id))
+    return problems
 
 
 def _digest(pixels: np.ndarray) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 
 from morula.data.axes import Raw, arrange_image, arrange_labels, show
 from morula.data.files import read_start, write_atomic
-from morula.data.nifti import read_nifti
+from morula.data.nifti import is_nifti, read_nifti
 from morula.data.numpy_file import read_numpy
 from morula.data.ome_zarr import is_zarr, read_zarr
 from morula.data.problems import BadFileError
@@ -210,6 +210,6 @@ def _read(path: Path) -> Raw:
         raise BadFileError("unknown format", msg)
     if name.endswith((".npy", ".npz")):
         return read_numpy(path)
-    if name.endswith((".nii", ".nii.gz")):
+    if is_nifti(path):
         return read_nifti(path)
     return read_tiff(path) if read_start(path, 4) in _TIFF_MAGIC else read_raster(path)

@@ -42,6 +42,7 @@ KINDS: dict[str, Severity] = {
     "binary mask": "warning",
     "very small objects": "warning",
     "overlapping masks": "warning",
+    "different places": "warning",
     # The data set as a whole
     "no labels at all": "error",
     "missing labels": "warning",

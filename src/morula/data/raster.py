@@ -4,6 +4,7 @@ from pathlib import Path
 
 from morula.data.axes import Raw
 from morula.data.files import read_bytes
+from morula.data.orientation import orientation_of_jpeg, upright
 from morula.data.problems import BadFileError, damaged
 
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"BM": "bmp"}
@@ -11,6 +12,8 @@ _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"BM": "bmp"}
 
 def read_raster(path: Path) -> Raw:
     """A PNG (1 to 16 bit, grey or colour), JPEG or BMP, told apart by its content, not its suffix.
+
+    A JPEG comes upright: as viewers show it, when the camera was held on its side.
 
     Raises:
         InputError: The file is unreadable, empty, truncated or no such image.
@@ -32,4 +35,5 @@ def read_raster(path: Path) -> Raw:
         pixels = decode(content)
     except Exception as error:  # whatever damaged bytes lead to
         raise damaged(path, error) from error
-    return Raw(pixels, "YX" if pixels.ndim == 2 else "YXS")
+    raw = Raw(pixels, "YX" if pixels.ndim == 2 else "YXS")
+    return upright(raw, orientation_of_jpeg(content)) if kind == "jpeg" else raw

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from morula.data.axes import MICROMETRES, Raw
+from morula.data.orientation import TAG, upright
 from morula.data.problems import BadFileError, damaged
 
 _LETTERS = {"X", "Y", "Z", "C", "S", "T"}
@@ -19,7 +20,8 @@ def read_tiff(path: Path) -> Raw:
     """The image of a TIFF file; pyramids give their full resolution, thumbnails beside it are passed over.
 
     Pixel sizes are taken from OME-XML and ImageJ metadata only: the resolution tag of other files is the
-    dots per inch of a printer more often than the truth.
+    dots per inch of a printer more often than the truth. The orientation tag is heeded, save in OME-TIFF and
+    files of ImageJ, whose programs pass over it.
 
     Raises:
         InputError: The file is truncated or damaged, or holds several images of full size.
@@ -82,7 +84,9 @@ def _read_series(tif: Any, path: Path) -> Raw:
         channels, sizes = _from_ome(tif.ome_metadata or "")
     else:
         channels, sizes = (), _from_imagej(tif) if tif.is_imagej else {}
-    return Raw(series.asarray(), letters, channels, sizes)
+    raw = Raw(series.asarray(), letters, channels, sizes)
+    tag = None if tif.is_ome or tif.is_imagej else series.keyframe.tags.get(TAG)
+    return raw if tag is None else upright(raw, int(tag.value))
 
 
 def _from_ome(xml: str) -> tuple[tuple[str, ...], dict[str, float]]:
