@@ -54,8 +54,16 @@ def test_sizes_have_one_number_per_axis(tmp_path, plan, key):
         Plan.load(tmp_path / "plan.toml")
 
 
+@pytest.mark.parametrize("key", ["halo_px", "patch_size", "tile_size"])
+def test_no_size_is_zero(tmp_path, plan, key):
+    text = re.sub(rf"{key} = \[.*\]", f"{key} = {[0] + [64] * (plan.ndim - 1)}", plan.dumps())
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(InputError, match=f"{key} = .* must be {plan.ndim} positive numbers"):
+        Plan.load(tmp_path / "plan.toml")
+
+
 def test_the_patch_fits_the_network(tmp_path, plan):
     text = re.sub(r"patch_size = \[.*\]", f"patch_size = {[50] * plan.ndim}", plan.dumps())
     (tmp_path / "plan.toml").write_text(text)
-    with pytest.raises(InputError, match=f"must be multiples of {plan.network.divisor}"):
+    with pytest.raises(InputError, match=re.escape(f"must be multiples of {list(plan.network.divisors(plan.ndim))}")):
         Plan.load(tmp_path / "plan.toml")

@@ -42,7 +42,8 @@ def test_every_recipe_plans(make_facts, name, ndim):
     assert plan.ndim == ndim
     assert plan.recipe == name
     assert plan.representation.kind == ("union" if name == "auto" else name.replace("-", "_"))
-    assert all(side % plan.network.divisor == 0 for side in plan.training.patch_size)
+    divisors = plan.network.divisors(plan.ndim)
+    assert all(side % step == 0 for side, step in zip(plan.training.patch_size, divisors, strict=True))
     assert len(plan.halo_px) == len(plan.inference.tile_size) == ndim
     assert reasons["representation"] == (
         "20% of the objects touch; the decoder is chosen on validation images"
@@ -79,7 +80,7 @@ def test_later_rules_see_what_was_given(make_facts):
     plan, _ = make_plan(
         make_facts(), "auto", parse_overrides(["network.features=[8, 16]", "network.blocks=[1, 1]"])
     )
-    assert plan.network.divisor == 4
+    assert plan.network.divisors(2) == (4, 4)
     assert plan.network.kind == "residual_unet"
 
 
@@ -98,6 +99,13 @@ def test_colour_images_are_augmented_in_colour(make_facts):
     assert asked.training.augmentation.colour == 0.7
 
 
+def test_given_channels_need_no_common_name(make_facts):
+    facts = make_facts(names=[("a", "b"), ("c", "d")], n_images=2)
+    plan, reasons = make_plan(facts, "auto", {"channels": ["a"]})
+    assert plan.channels == ("a",)
+    assert reasons["channels"] == "set by --set"
+
+
 def test_another_kind_replaces_the_table(make_facts):
     plan, _ = make_plan(make_facts(), "auto", {"representation": {"kind": "hover"}})
     assert plan.representation.kind == "hover"
@@ -113,7 +121,7 @@ def test_another_kind_replaces_the_table(make_facts):
         ("training.augmentation.zom=[1, 1]", "zom.*zoom"),
         ("training.steps=fast", "training.steps = 'fast' must be a positive whole number"),
         ("training.patch_size=100", "training.patch_size = 100 must be 2 positive whole numbers"),
-        ("training.patch_size=[100, 100]", "must be multiples of 32"),
+        ("training.patch_size=[100, 100]", r"must be multiples of \[32, 32\]"),
         ("representation.kind=hoover", "unknown representation 'hoover'.*hover"),
         ("network.kind=resnet", "unknown network 'resnet'"),
         ("network=3", "network = 3|a network is a table"),

@@ -76,7 +76,7 @@ def test_network(make_facts):
 
 def test_patch_size(make_facts):
     def patch(zoom: float = 1.0, **changes):
-        return rules.patch_size(make_facts(**changes), (zoom, zoom), 16, (1.0, 1.0)).value
+        return rules.patch_size(make_facts(**changes), (zoom, zoom), (16, 16), (1.0, 1.0)).value
 
     assert patch() == (256, 256)
     assert patch(shape_median=(100, 300)) == (112, 256)
@@ -88,12 +88,12 @@ def test_patch_size(make_facts):
 def test_patch_size_3d_spends_its_voxels(make_facts):
     facts = make_facts(ndim=3, shape_median=(200, 200, 200))
     ones = (1.0, 1.0, 1.0)
-    assert rules.patch_size(facts, ones, 16, ones).value == (64, 64, 64)
-    flat = rules.patch_size(facts, ones, 16, (4.0, 1.0, 1.0)).value
+    assert rules.patch_size(facts, ones, (16,) * 3, ones).value == (64, 64, 64)
+    flat = rules.patch_size(facts, ones, (16,) * 3, (4.0, 1.0, 1.0)).value
     assert flat[0] < flat[1] == flat[2]
-    thin = rules.patch_size(make_facts(ndim=3, shape_median=(16, 200, 200)), ones, 16, ones).value
+    thin = rules.patch_size(make_facts(ndim=3, shape_median=(16, 200, 200)), ones, (16,) * 3, ones).value
     assert thin == (16, 128, 128)
-    tiny = rules.patch_size(make_facts(ndim=3, shape_median=(10, 12, 14)), ones, 8, ones).value
+    tiny = rules.patch_size(make_facts(ndim=3, shape_median=(10, 12, 14)), ones, (8,) * 3, ones).value
     assert tiny == (16, 16, 16)
 
 
@@ -129,15 +129,12 @@ def test_precision(make_facts):
 
 
 def test_tile_size(make_facts):
-    assert rules.tile_size(make_facts(), (256, 256), 16).value == (512, 512)
-    assert rules.tile_size(make_facts(), (256, 1024), 24).value == (528, 1024)
-    assert rules.tile_size(make_facts(ndim=3), (40, 64, 64), 8).value == (64, 96, 96)
+    assert rules.tile_size(make_facts(), (256, 256), (16, 16)).value == (512, 512)
+    assert rules.tile_size(make_facts(), (256, 1024), (24, 24)).value == (528, 1024)
+    assert rules.tile_size(make_facts(ndim=3), (40, 64, 64), (4, 8, 8)).value == (60, 96, 96)
 
 
 def test_augmentation_follows_the_data(make_facts, make_modality):
-    assert rules.zoom_range(make_facts()).value == (0.5, 2.0)
-    alike = make_facts(image_diameter_px={"n": 5, "p5": 20.0, "p50": 20.0, "p95": 20.0})
-    assert rules.zoom_range(alike).value == (0.8, 1.25)
     assert rules.invert(make_facts()).value == 0
     both = rules.invert(make_facts(modalities=(make_modality("fluorescence", 3), make_modality("pink", -2))))
     assert both.value > 0
@@ -148,6 +145,23 @@ def test_augmentation_follows_the_data(make_facts, make_modality):
     assert rules.colour(("grey",)).value == rules.colour(("dapi", "actin", "tubulin")).value == 0
     assert rules.copy_paste(make_facts()).value == 0
     assert rules.copy_paste(make_facts(n_images=10)).value > 0
+
+
+@pytest.mark.parametrize(
+    ("p5", "p95", "expected"),
+    [
+        (20.0, 20.0, (0.8, 1.25)),
+        (10.0, 25.6, (0.62, 1.6)),
+        (10.0, 40.0, (0.5, 2.0)),
+        (10.0, 90.0, (0.33, 2.0)),
+        (10.0, 160.0, (0.25, 2.0)),
+        (5.0, 500.0, (0.25, 2.0)),
+        (0.0, 16.0, (0.25, 2.0)),
+    ],
+)
+def test_zoom_follows_how_much_sizes_differ(make_facts, p5, p95, expected):
+    facts = make_facts(image_diameter_px={"n": 5, "p5": p5, "p50": p5, "p95": p95})
+    assert rules.zoom_range(facts).value == expected
 
 
 def test_representation_reports_ceilings(make_facts):
@@ -164,7 +178,7 @@ def test_representation_reports_ceilings(make_facts):
 
 
 def test_every_value_is_plain(make_facts):
-    patch = rules.patch_size(make_facts(ndim=3), (0.7, 0.7, 0.7), 8, (1.0, 1.0, 1.0)).value
+    patch = rules.patch_size(make_facts(ndim=3), (0.7, 0.7, 0.7), (8,) * 3, (1.0, 1.0, 1.0)).value
     assert all(type(side) is int for side in patch)
     assert type(rules.steps(make_facts(), (0.7, 0.7), (256, 256), 8).value) is int
     assert math.isfinite(rules.averaging(1).value)

@@ -23,7 +23,7 @@ def restore(pixels: np.ndarray, grid: TileGrid, stride: int = 1) -> tuple[list[i
 )
 def test_stitch_undoes_cut(shape: list[int], tile: int, overlap: float, divisor: int):
     pixels = np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
-    grid = tile_grid(tuple(shape), (tile,) * len(shape), overlap, divisor)
+    grid = tile_grid(tuple(shape), (tile,) * len(shape), overlap, (divisor,) * len(shape))
     rows, restored = restore(pixels, grid)
     np.testing.assert_allclose(restored, pixels, atol=1e-5)
     assert rows == list(grid.starts[0])
@@ -34,21 +34,21 @@ def test_stitch_undoes_cut(shape: list[int], tile: int, overlap: float, divisor:
 @pytest.mark.parametrize(("stride", "shape"), [(2, (37, 50)), (4, (61, 64)), (2, (9, 21, 34))])
 def test_coarse_maps_are_stitched_on_their_own_grid(stride: int, shape: tuple[int, ...]):
     pixels = np.random.default_rng(1).normal(size=(3, *shape)).astype(np.float32)
-    grid = tile_grid(shape, (16,) * len(shape), 0.25, 4)
+    grid = tile_grid(shape, (16,) * len(shape), 0.25, (4,) * len(shape))
     _, restored = restore(pixels, grid, stride)
     expected = pixels[(slice(None), *[slice(None, None, stride)] * len(shape))]
     np.testing.assert_allclose(restored, expected, atol=1e-5)
 
 
 def test_an_image_smaller_than_a_tile_is_one_tile_no_larger_than_needed():
-    grid = tile_grid((30, 100), (256, 256), 0.25, 8)
+    grid = tile_grid((30, 100), (256, 256), 0.25, (8, 8))
     assert grid.tile == (32, 104)
     assert grid.starts == ((0,), (0,))
     assert grid.count == 1
 
 
 def test_one_pixel_becomes_two_by_two_at_the_bottom_of_the_network():
-    grid = tile_grid((1, 1), (256, 256), 0.25, 16)
+    grid = tile_grid((1, 1), (256, 256), 0.25, (16, 16))
     assert grid.tile == (32, 32)
     tile = cut(np.full((1, 1, 1), 7, np.uint8), grid, (0, 0))
     assert tile.shape == (1, 32, 32)
@@ -56,11 +56,11 @@ def test_one_pixel_becomes_two_by_two_at_the_bottom_of_the_network():
 
 
 def test_tiles_are_as_small_as_their_number_allows():
-    assert tile_grid((260,), (256,), 0.25, 4) == TileGrid((260,), (164,), ((0, 96),))
+    assert tile_grid((260,), (256,), 0.25, (4,)) == TileGrid((260,), (164,), ((0, 96),))
 
 
 def test_padding_mirrors_the_image():
-    tile = cut(np.arange(5, dtype=np.uint8).reshape(1, 5), tile_grid((5,), (8,), 0.0, 4), (0,))
+    tile = cut(np.arange(5, dtype=np.uint8).reshape(1, 5), tile_grid((5,), (8,), 0.0, (4,)), (0,))
     assert tile.tolist() == [[0, 1, 2, 3, 4, 3, 2, 1]]
 
 
@@ -82,7 +82,7 @@ def test_rows_are_held_no_longer_than_tiles_touch_them():
             seen.append(index)
             yield index, {"map": np.ones((1, *grid.tile), np.float32)}
 
-    grid = tile_grid((100, 40), (20, 20), 0.25, 4)
+    grid = tile_grid((100, 40), (20, 20), 0.25, (4, 4))
     bands = stitch(tiles(), grid, {"map": 1})
     row, maps = next(bands)
     assert row == 0

@@ -10,6 +10,9 @@ from morula.spec import build
 BUILT_IN: dict[str, str] = {
     "plain_unet": "morula.networks.plain_unet:PlainUNet",
     "residual_unet": "morula.networks.residual_unet:ResidualUNet",
+    "resnet_unet": "morula.networks.resnet_unet:ResNetUNet",
+    "xception_unet": "morula.networks.xception_unet:XceptionUNet",
+    "hovernet": "morula.networks.hovernet:HoVerNet",
 }
 """``kind`` to ``"module:Class"``."""
 

@@ -20,16 +20,31 @@ class Network(Spec, ABC, frozen=True):
     kind: str
     """Name in plan files; a subclass narrows it to its own `Literal`."""
 
+    encoder_weights: str | None = None
+    """Safetensors file that the encoder starts from, such as ImageNet weights in timm's naming; read once,
+    when a training starts afresh."""
+
     @abstractmethod
     def build(self, ndim: int, in_channels: int, heads: tuple[Head, ...]) -> Module:
         """The network: image ``(batch, in_channels, *spatial)`` to a list of outputs, finest first.
 
         Each output is a dict from head name to logits ``(batch, head.channels, *spatial / stride)``.
-        Later entries (deep supervision) are each half the size of the one before; there is one entry in
-        evaluation mode and when there is no deep supervision.
+        Later entries (deep supervision) are each coarser than the one before, by the same whole number for
+        all heads; there is one entry in evaluation mode and when there is no deep supervision. The attribute
+        ``encoder`` is the part that `encoder_weights` fills and that two-stage training freezes.
         """
 
-    @property
     @abstractmethod
-    def divisor(self) -> int:
-        """Every spatial size must be a multiple of this, in pixels."""
+    def divisors(self, ndim: int) -> tuple[int, ...]:
+        """Every spatial size must be a multiple of these, per axis, in pixels."""
+
+    def load_encoder(self, module: Module) -> None:
+        """Fill the encoder of a network that `build` made from `encoder_weights`, where they are given.
+
+        Raises:
+            InputError: The file is missing, damaged, or made for another encoder.
+        """
+        from morula.networks.pretrained import load_weights
+
+        if self.encoder_weights is not None:
+            load_weights(module.encoder, self.encoder_weights)

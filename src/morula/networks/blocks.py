@@ -1,6 +1,7 @@
 """The pieces that networks are put together from, in 2D and 3D."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -10,11 +11,15 @@ from morula.representations import Head
 
 CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 CONV_UP: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+MAX_POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+MEAN: dict[int, type[nn.Module]] = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 NORMS: dict[str, dict[int, type[nn.Module]]] = {
     "batch": {2: nn.BatchNorm2d, 3: nn.BatchNorm3d},
     "instance": {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d},
 }
 NormKind = Literal["batch", "instance"]
+ActivationKind = Literal["relu", "leaky_relu", "elu", "selu"]
+InitKind = Literal["he", "glorot"]
 
 
 def conv(ndim: int, inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Module:
@@ -29,23 +34,111 @@ def norm(kind: NormKind, ndim: int, channels: int) -> nn.Module:
     return NORMS[kind][ndim](channels, affine=True)
 
 
-class ConvBlock(nn.Sequential):
-    """Two times convolution, normalisation, leaky ReLU (and dropout), as in nnU-Net.
+def activation(kind: ActivationKind) -> nn.Module:
+    """The non-linearity; leaky ReLU has slope 0.01 as in nnU-Net."""
+    if kind == "leaky_relu":
+        return nn.LeakyReLU(0.01, inplace=True)
+    return {"relu": nn.ReLU, "elu": nn.ELU, "selu": nn.SELU}[kind](inplace=True)
 
-    Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z.
+
+def initialize(network: nn.Module, scheme: InitKind) -> None:
+    """Draw all convolutions anew, and set their biases to 0.
+
+    ``he``: normal, for leaky ReLU of slope 0.01, as nnU-Net does (He et al. 2015,
+    https://arxiv.org/abs/1502.01852); ``glorot``: uniform (Glorot and Bengio 2010).
+    """
+    for module in network.modules():
+        if not isinstance(module, (*CONV.values(), *CONV_UP.values())):
+            continue
+        if scheme == "he":
+            nn.init.kaiming_normal_(module.weight, a=0.01)  # pyright: ignore[reportArgumentType]
+        else:
+            nn.init.xavier_uniform_(module.weight)  # pyright: ignore[reportArgumentType]
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)  # pyright: ignore[reportArgumentType]
+
+
+def scaled(channels: int, width: float) -> int:
+    """`channels` times `width`, a multiple of 8.
+
+    >>> scaled(728, 1.0), scaled(728, 0.25), scaled(32, 0.1)
+    (728, 184, 8)
+    """
+    return max(8, 8 * round(channels * width / 8))
+
+
+@dataclass(frozen=True)
+class Style:
+    """What all convolutions of a network have in common."""
+
+    ndim: int
+    norm: NormKind = "batch"
+    activation: ActivationKind = "relu"
+    dropout: float = 0.0
+    """Probability of dropping an activation."""
+
+    def layers(self, convolution: nn.Module, channels: int) -> list[nn.Module]:
+        """A convolution to `channels`, and what follows it."""
+        layers = [convolution, norm(self.norm, self.ndim, channels), activation(self.activation)]
+        return [*layers, nn.Dropout(self.dropout)] if self.dropout else layers
+
+
+class ConvBlock(nn.Sequential):
+    """Two times convolution, normalisation, activation (and dropout).
+
+    Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; with leaky ReLU and instance norm that of
+    nnU-Net, Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z.
+
+    Args:
+        style: Normalisation, activation, dropout.
+        inputs: Channels that come in.
+        outputs: Channels that go out.
+        size: Kernel size, odd; one number per axis where it differs.
+        stride: Of the first convolution.
     """
 
     def __init__(
-        self, ndim: int, inputs: int, outputs: int, *, stride: int = 1, norm_kind: NormKind, dropout: float
+        self,
+        style: Style,
+        inputs: int,
+        outputs: int,
+        *,
+        size: Sequence[int] | int = 3,
+        stride: Sequence[int] | int = 1,
     ) -> None:
+        sizes = (size,) * style.ndim if isinstance(size, int) else tuple(size)
+        strides = (stride,) * style.ndim if isinstance(stride, int) else tuple(stride)
+        padding = tuple(side // 2 for side in sizes)
         layers: list[nn.Module] = []
-        for source, step in ((inputs, stride), (outputs, 1)):
-            layers.append(CONV[ndim](source, outputs, 3, step, padding=1, bias=False))
-            nn.init.kaiming_normal_(layers[-1].weight, a=0.01)  # pyright: ignore[reportArgumentType]
-            layers += [norm(norm_kind, ndim, outputs), nn.LeakyReLU(0.01, inplace=True)]
-            if dropout:
-                layers.append(nn.Dropout(dropout))
+        for source, step in ((inputs, strides), (outputs, (1,) * style.ndim)):
+            layer = CONV[style.ndim](source, outputs, sizes, step, padding=padding, bias=False)
+            layers += style.layers(layer, outputs)
         super().__init__(*layers)
+        initialize(self, "he")
+
+
+class UpBlock(nn.Module):
+    """Transposed 2x2 convolution, skip by concatenation, then `block`.
+
+    Args:
+        style: What follows the transposed convolution.
+        coarse: Channels from below.
+        skip: Channels from the encoder.
+        outputs: Channels that go out.
+        block: Makes the module for ``outputs + skip`` channels in and ``outputs`` out.
+    """
+
+    def __init__(
+        self, style: Style, coarse: int, skip: int, outputs: int, block: Callable[[int, int], nn.Module]
+    ) -> None:
+        super().__init__()
+        transposed = CONV_UP[style.ndim](coarse, outputs, 2, 2, bias=False)
+        self.up = nn.Sequential(*style.layers(transposed, outputs))
+        self.block = block(outputs + skip, outputs)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """``(batch, coarse, *spatial / 2)`` and ``(batch, skip, *spatial)`` to ``(batch, outputs, *spatial)``."""
+        return self.block(torch.cat([self.up(x), skip], dim=1))
 
 
 class ResidualBlock(nn.Module):

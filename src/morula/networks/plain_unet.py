@@ -1,18 +1,29 @@
 """Plain convolutional U-Net, the default network of nnU-Net, in 2D and 3D.
 
 Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; Isensee et al. 2021,
-https://doi.org/10.1038/s41592-020-01008-z.
+https://doi.org/10.1038/s41592-020-01008-z. With batch norm, Glorot weights and SELU it is the plain network of
+the multi-head U-Net (system C), with nine levels that of system A, with anisotropic kernels that of system E.
 """
 
+import math
 from itertools import pairwise
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from morula.networks.base import Network
-from morula.networks.blocks import CONV_UP, ConvBlock, Heads, NormKind
+from morula.networks.blocks import (
+    CONV_UP,
+    ActivationKind,
+    ConvBlock,
+    Heads,
+    InitKind,
+    NormKind,
+    Style,
+    initialize,
+)
 from morula.representations import Head
 
 
@@ -22,10 +33,22 @@ class PlainUNet(Network, frozen=True):
     kind: Literal["plain_unet"] = "plain_unet"
 
     features: tuple[int, ...] = Field((32, 64, 128, 256), min_length=2)
-    """Channels per level, finest first; each level halves the grid."""
+    """Channels per level, finest first."""
+
+    strides: tuple[tuple[int, ...], ...] = ()
+    """Factor between a level's grid and the next one's, per axis; empty: each level halves the grid."""
+
+    kernels: tuple[tuple[int, ...], ...] = ()
+    """Size of the convolutions of each level, per axis, odd; empty: 3 everywhere."""
 
     norm: NormKind = "instance"
     """Normalisation after every convolution."""
+
+    activation: ActivationKind = "leaky_relu"
+    """Non-linearity after every normalisation."""
+
+    init: InitKind = "he"
+    """How weights are drawn: ``he`` normal, or ``glorot`` uniform."""
 
     dropout: float = Field(0.0, ge=0, lt=1)
     """Probability of dropping an activation, after every convolution."""
@@ -33,14 +56,32 @@ class PlainUNet(Network, frozen=True):
     deep_supervision: bool = True
     """Heads at every level of the decoder while training."""
 
+    @model_validator(mode="after")
+    def _levels_agree(self) -> "PlainUNet":
+        levels = len(self.features)
+        for name, rows, count in (("strides", self.strides, levels - 1), ("kernels", self.kernels, levels)):
+            if rows and (len(rows) != count or len({len(row) for row in rows}) > 1):
+                msg = f"{name} {rows} for {levels} levels: expected {count} rows, one number per axis in each"
+                raise ValueError(msg)
+        if any(step not in (1, 2) for row in self.strides for step in row):
+            msg = f"strides {self.strides}: expected 1 (keep) or 2 (halve)"
+            raise ValueError(msg)
+        if any(size < 1 or size % 2 == 0 for row in self.kernels for size in row):
+            msg = f"kernels {self.kernels}: expected odd sizes"
+            raise ValueError(msg)
+        return self
+
     def build(self, ndim: int, in_channels: int, heads: tuple[Head, ...]) -> nn.Module:
         """See `Network.build`."""
         return PlainUNetModule(self, ndim, in_channels, heads)
 
-    @property
-    def divisor(self) -> int:
-        """Every spatial size must be a multiple of this, in pixels."""
-        return 2 ** (len(self.features) - 1)
+    def level_strides(self, ndim: int) -> tuple[tuple[int, ...], ...]:
+        """Factor from each level to the next, per axis."""
+        return self.strides or ((2,) * ndim,) * (len(self.features) - 1)
+
+    def divisors(self, ndim: int) -> tuple[int, ...]:
+        """Every spatial size must be a multiple of these, per axis, in pixels."""
+        return tuple(math.prod(axis) for axis in zip(*self.level_strides(ndim), strict=True))
 
 
 class PlainUNetModule(nn.Module):
@@ -48,20 +89,26 @@ class PlainUNetModule(nn.Module):
 
     def __init__(self, spec: PlainUNet, ndim: int, in_channels: int, heads: tuple[Head, ...]) -> None:
         super().__init__()
-        widths = spec.features
-
-        def block(inputs: int, outputs: int, stride: int = 1) -> nn.Module:
-            return ConvBlock(ndim, inputs, outputs, stride=stride, norm_kind=spec.norm, dropout=spec.dropout)
-
+        widths, strides = spec.features, spec.level_strides(ndim)
+        kernels = spec.kernels or ((3,) * ndim,) * len(widths)
+        style = Style(ndim, spec.norm, spec.activation, spec.dropout)
+        steps = ((1,) * ndim, *strides)
         self.encoder = nn.ModuleList(
-            block(source, width, stride=1 if level == 0 else 2)
-            for level, (source, width) in enumerate(pairwise((in_channels, *widths)))
+            ConvBlock(style, inputs, width, size=kernel, stride=step)
+            for inputs, width, kernel, step in zip((in_channels, *widths), widths, kernels, steps)  # noqa: B905
         )
-        self.up = nn.ModuleList(CONV_UP[ndim](coarse, fine, 2, 2) for fine, coarse in pairwise(widths))
-        self.decoder = nn.ModuleList(block(2 * width, width) for width in widths[:-1])
+        self.up = nn.ModuleList(
+            CONV_UP[ndim](coarse, fine, step, step)
+            for (fine, coarse), step in zip(pairwise(widths), strides, strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            ConvBlock(style, 2 * width, width, size=kernel)
+            for width, kernel in zip(widths[:-1], kernels[:-1], strict=True)
+        )
         # The coarsest level has no decoder block and so no head; deeper heads serve training alone.
         supervised = widths[:-1] if spec.deep_supervision else widths[:1]
         self.heads = nn.ModuleList(Heads(ndim, width, heads, grid=1) for width in supervised)
+        initialize(self, spec.init)
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
         """Image ``(batch, channels, *spatial)`` to logits per level, finest first."""

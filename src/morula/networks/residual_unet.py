@@ -46,10 +46,9 @@ class ResidualUNet(Network, frozen=True):
         """See `Network.build`."""
         return ResidualUNetModule(self, ndim, in_channels, heads)
 
-    @property
-    def divisor(self) -> int:
-        """Every spatial size must be a multiple of this, in pixels."""
-        return self.stem * 2 ** (len(self.features) - 1)
+    def divisors(self, ndim: int) -> tuple[int, ...]:
+        """Every spatial size must be a multiple of these, per axis, in pixels."""
+        return (self.stem * 2 ** (len(self.features) - 1),) * ndim
 
 
 class ResidualUNetModule(nn.Module):

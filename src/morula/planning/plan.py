@@ -43,8 +43,8 @@ class Scaling(Spec, frozen=True):
     """Working pixel size in micrometres, in axis order ``(z, y, x)``, for ``spacing``."""
 
     interpolation: Literal["linear", "cubic"] = "linear"
-    """``linear``: areas are averaged where an axis shrinks; ``cubic``: third-order splines, as nnU-Net, and the
-    nearest plane across the coarsest axis where its pixels are more than three times as long."""
+    """``linear``: areas are averaged where an axis shrinks; ``cubic``: third-order splines, as nnU-Net, and
+    the nearest plane across the coarsest axis where its pixels are more than three times as long."""
 
     diameter_px: float = Field(gt=0)
     """Median object diameter of the training images, in working pixels: ``--diameter`` is scaled to it."""
@@ -303,10 +303,10 @@ class Plan(Spec, frozen=True):
             if len(value) != self.ndim or min(value) < 1:
                 msg = f"{key} = {list(value)} must be {self.ndim} positive numbers, one per axis"
                 raise ValueError(msg)
-        divisor = self.network.divisor
-        if any(side % divisor for side in self.training.patch_size):
+        divisors = self.network.divisors(self.ndim)
+        if any(side % step for side, step in zip(self.training.patch_size, divisors, strict=True)):
             patch = list(self.training.patch_size)
-            msg = f"training.patch_size = {patch} must be multiples of {divisor}: the network halves them"
+            msg = f"training.patch_size = {patch} must be multiples of {list(divisors)}: the network halves them"
             raise ValueError(msg)
         return self
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from morula.errors import InputError
 from morula.networks import read_network
-from morula.planning import rules
+from morula.planning import class_rules, rules
 from morula.planning.fingerprint import Fingerprint
 from morula.planning.plan import Plan
 from morula.planning.rules import Decision
+from morula.representations import Task, task_of
 from morula.spec import nearest, read_toml, validate
 
 Table = dict[str, Any]
@@ -88,6 +89,7 @@ def make_plan(
     draft = _Draft(recipe, read_recipe(recipe), dict(overrides or {}))
     draft.settle("recipe", Decision(recipe, ""))
     draft.settle("ndim", Decision(fingerprint.ndim, f"the images have {fingerprint.ndim} spatial axes"))
+    _decide_task(draft, fingerprint)
     _decide_input(draft, fingerprint)
     _decide_sizes(draft, fingerprint)
     _decide_training(draft, fingerprint)
@@ -103,6 +105,8 @@ class _Draft:
         self._overrides = overrides
         self.table: Table = merge(given, overrides)
         self.reasons: dict[str, str] = {}
+        self.own: dict[str, Decision] = {}
+        """Decisions that the task of the data brings along: they go before the rules for single objects."""
 
     def settle(self, key: str, decision: Decision) -> Any:
         """Put a decision under a dotted key unless it is given; returns what the plan now says."""
@@ -113,6 +117,7 @@ class _Draft:
             if not isinstance(node, dict):
                 msg = f"{part} = {node!r} must be a table."
                 raise InputError(msg)
+        decision = self.own.get(key, decision)
         given = node.get(last)
         if given is None:
             node[last], reason = copy.deepcopy(decision.value), decision.reason
@@ -160,8 +165,46 @@ def _look_up(table: Any, key: str) -> Any:
     return table
 
 
+def _decide_task(draft: _Draft, facts: Fingerprint) -> None:
+    """What the labels mean; a recipe for the other kind of labels is refused.
+
+    Raises:
+        InputError: Names the recipes that fit.
+    """
+    kind = draft.given("representation").get("kind")
+    wanted: Task = task_of(str(kind)) if kind else draft.table.get("task") or facts.task or "instances"
+    if facts.task is None and wanted == "semantic":
+        msg = (
+            "the data set does not say that its labels are classes, and objects cannot be told from them. If"
+            ' they are classes, write task = "semantic" and their names under [classes] into dataset.toml (or'
+            f" give --set task=semantic); if they are objects, choose a recipe such as"
+            f" {', '.join(_recipes_for('instances'))}."
+        )
+        raise InputError(msg)
+    if facts.task not in (None, wanted):
+        what = {"instances": "single objects", "semantic": "classes (organs)"}
+        msg = (
+            f"the labels of this data set are {what[facts.task or wanted]}, the plan is for {what[wanted]}."
+            f" Recipes that fit: {', '.join(_recipes_for(facts.task or wanted))}."
+        )
+        raise InputError(msg)
+    unsaid = "the data set does not say otherwise (task in dataset.toml)"
+    draft.settle("task", Decision(wanted, unsaid if facts.task is None else "as the data set says"))
+
+
+def _recipes_for(task: Task) -> list[str]:
+    """Names of the shipped recipes for labels of this kind; one without a representation suits both."""
+    kinds = {name: _read_shipped(name).get("representation", {}).get("kind") for name in recipes()}
+    return [name for name, kind in kinds.items() if kind is None or task_of(kind) == task]
+
+
 def _decide_input(draft: _Draft, facts: Fingerprint) -> None:
-    chosen = draft.settle("channels", rules.channels(facts))
+    given = draft.table.get("channels")
+    # The rule refuses images without a common name: nothing to refuse when the names are given.
+    chosen = draft.settle("channels", Decision(given, "") if given else rules.channels(facts))
+    if draft.table["task"] == "semantic":
+        draft.own |= class_rules.of_input(facts, chosen, draft.given("normalization").get("kind"))
+        draft.settle("classes", draft.own["classes"])
     draft.settle("normalization", rules.normalization(facts))
     draft.settle("scaling", rules.scaling(facts))
     draft.settle("representation", rules.representation(facts))
@@ -176,12 +219,15 @@ def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:
         raise InputError(msg)
     zoom = rules.working_zoom(facts, scaling)
     _scale_diameter(draft, facts, zoom)
-    network = draft.settle("network", rules.network(facts, zoom))
-    divisor = read_network(network).divisor
     aspect = scaling.get("spacing_um") or (1.0,) * facts.ndim
-    patch = draft.numbers("training.patch_size", rules.patch_size(facts, zoom, divisor, aspect), facts.ndim)
+    if draft.table["task"] == "semantic":
+        given = {"network": draft.given("network"), **draft.given("training")}
+        draft.own |= class_rules.of_sizes(facts, zoom, aspect, given)
+    network = draft.settle("network", rules.network(facts, zoom))
+    divisors = read_network(network).divisors(facts.ndim)
+    patch = draft.numbers("training.patch_size", rules.patch_size(facts, zoom, divisors, aspect), facts.ndim)
     draft.settle("halo_px", rules.halo(facts, zoom, patch))
-    draft.settle("inference.tile_size", rules.tile_size(facts, patch, divisor))
+    draft.settle("inference.tile_size", rules.tile_size(facts, patch, divisors))
     batch = draft.number("training.batch_size", rules.batch_size(patch))
     n_steps = draft.number("training.steps", rules.steps(facts, zoom, patch, batch))
     draft.settle("training.ema", rules.averaging(n_steps))
@@ -199,6 +245,10 @@ def _scale_diameter(draft: _Draft, facts: Fingerprint, zoom: Sequence[float]) ->
 
 
 def _decide_training(draft: _Draft, facts: Fingerprint) -> None:
+    if draft.table["task"] == "semantic":
+        draft.own |= class_rules.of_training(facts)
+        for key in class_rules.of_training(facts):
+            draft.settle(key, draft.own[key])
     draft.settle("training.precision", rules.precision(facts))
     draft.settle("training.augmentation.zoom", rules.zoom_range(facts))
     draft.settle("training.augmentation.invert", rules.invert(facts))

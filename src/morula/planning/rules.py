@@ -140,13 +140,15 @@ def network(facts: Fingerprint, zoom: Sequence[float]) -> Decision:
     return Decision(value, reason)
 
 
-def patch_size(facts: Fingerprint, zoom: Sequence[float], divisor: int, aspect: Sequence[float]) -> Decision:
-    """Training patch: several objects across, no larger than the median image, a multiple of the divisor.
+def patch_size(
+    facts: Fingerprint, zoom: Sequence[float], divisors: Sequence[int], aspect: Sequence[float]
+) -> Decision:
+    """Training patch: several objects across, no larger than the median image, a multiple of the divisors.
 
     Args:
         facts: The data.
         zoom: Working pixels per input pixel, per axis.
-        divisor: Of the network.
+        divisors: Of the network, per axis.
         aspect: Working pixel size per axis; only the proportions matter: a 3D patch is about a cube.
     """
     shape = [size * z for size, z in zip(facts.shape_median, zoom, strict=True)]
@@ -154,17 +156,19 @@ def patch_size(facts: Fingerprint, zoom: Sequence[float], divisor: int, aspect: 
     if facts.ndim == 2:
         wanted = [min(max(PATCH_PX, 6 * diameter), 2 * PATCH_PX)] * 2
     else:
-        wanted = _fill(PATCH_VOXELS_3D, shape, aspect)
-    value = tuple(_up(min(want, size), divisor) for want, size in zip(wanted, shape, strict=True))
+        wanted = fill_sides(PATCH_VOXELS_3D, shape, aspect)
+    value = tuple(
+        _up(min(want, size), step) for want, size, step in zip(wanted, shape, divisors, strict=True)
+    )
     across = min(value) / max(diameter, 1.0)
     return Decision(
         value,
         f"about {across:.0f} objects across; the median image is {_times([round(s) for s in shape])} working "
-        f"px, the network needs multiples of {divisor}",
+        f"px, the network needs multiples of {_times(divisors)}",
     )
 
 
-def _fill(budget: int, shape: Sequence[float], aspect: Sequence[float]) -> list[float]:
+def fill_sides(budget: int, shape: Sequence[float], aspect: Sequence[float]) -> list[float]:
     """Sides of equal physical length with `budget` voxels; what a short axis leaves goes to the others."""
     sides = np.zeros(len(shape))
     free = np.ones(len(shape), bool)
@@ -232,22 +236,27 @@ def precision(facts: Fingerprint) -> Decision:
     return Decision("float32", "the processor has no bfloat16 units")
 
 
-def tile_size(facts: Fingerprint, patch: Sequence[int], divisor: int) -> Decision:
+def tile_size(facts: Fingerprint, patch: Sequence[int], divisors: Sequence[int]) -> Decision:
     """Prediction tile."""
     if facts.ndim == 2:
         return Decision(
-            tuple(max(_up(512, divisor), side) for side in patch), "large tiles waste little overlap"
+            tuple(max(_up(512, step), side) for side, step in zip(patch, divisors, strict=True)),
+            "large tiles waste little overlap",
         )
     return Decision(
-        tuple(_up(1.5 * side, divisor) for side in patch), "one and a half patches per axis fit memory"
+        tuple(_up(1.5 * side, step) for side, step in zip(patch, divisors, strict=True)),
+        "one and a half patches per axis fit memory",
     )
 
 
 def zoom_range(facts: Fingerprint) -> Decision:
-    """Range of random zooms, from how much object sizes differ between images."""
+    """Range of random zooms, from how much object sizes differ between images: at most 0.25 to 2.
+
+    Shrinking may go further than enlarging: it brings more of the image into view, enlarging only blurs.
+    """
     low, high = max(facts.image_diameter_px.p5, 1.0), max(facts.image_diameter_px.p95, 1.0)
-    half = min(2.0, max(1.25, math.sqrt(high / low)))
-    value = (round(1 / half, 2), round(half, 2))
+    half = max(1.25, math.sqrt(high / low))
+    value = (round(1 / min(4.0, half), 2), round(min(2.0, half), 2))
     return Decision(value, f"median diameters of the images run from {low:.0f} to {high:.0f} px (5 to 95 %)")
 
 

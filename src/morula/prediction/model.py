@@ -1,5 +1,6 @@
 """A trained model: image in, instances with confidence out. Imports torch."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from morula.labels.resample import resample_labels
 from morula.planning.plan import Plan
 from morula.prediction.confidence import needed_heads
 from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
+from morula.prediction.engines import Engine, accelerate, choose_engine
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, read_plan, weight_files
@@ -49,21 +51,40 @@ class Model:
     """Where the networks lie, as torch names it."""
 
     precision: Precision = "float32"
-    """Arithmetic of the forward pass."""
+    """Arithmetic of torch's forward pass."""
+
+    engine: Engine = "torch"
+    """What runs the networks."""
 
     @classmethod
-    def load(cls, name_or_path: str | Path, device: str = "cpu") -> "Model":
+    def load(
+        cls,
+        name_or_path: str | Path,
+        device: str = "cpu",
+        weights: str = "weights",
+        engine: str = "torch",
+    ) -> "Model":
         """A shipped model by its name, or a run folder by its path.
 
+        Args:
+            name_or_path: Which model.
+            device: As torch names it.
+            weights: Name of the weight files: the best ones, or ``snapshot_1`` ... of a run that kept some.
+            engine: What runs the networks: ``torch``, ``openvino``, ``onnxruntime``, or ``auto`` for the
+                fastest that is installed.
+
         Raises:
-            InputError: There is no such model, a file in it is broken, or the device is not there.
+            InputError: There is no such model, a file in it is broken, or the device or engine is
+                not there.
         """
         folder = find_folder(name_or_path)
         plan = read_plan(folder)
-        files = weight_files(folder)
+        files = weight_files(folder, weights)
         check_device(device)
-        networks = tuple(ready(_load_network(plan, path), plan.ndim, device) for path in files)
-        return cls(folder.resolve().name, plan, networks, device, best_precision(device))
+        chosen = choose_engine(engine, device)
+        loaded = [ready(_load_network(plan, path), plan.ndim, device) for path in files]
+        networks = tuple(accelerate(n, plan, path, chosen) for n, path in zip(loaded, files, strict=True))
+        return cls(folder.resolve().name, plan, networks, device, best_precision(device), chosen)
 
     def segment(
         self,
@@ -138,8 +159,9 @@ class Model:
     ) -> Iterator[tuple[int, Maps]]:
         inference = self.plan.inference
         ensemble = Ensemble(self.networks, self.plan.ndim, inference.mirror, self.device, self.precision)
-        divisor = int(np.lcm(self.plan.network.divisor, coarsest(heads)))
-        grid = tile_grid(pixels.shape[1:], inference.tile_size, inference.overlap, divisor)
+        steps = self.plan.network.divisors(self.plan.ndim)
+        divisors = tuple(math.lcm(step, coarsest(heads)) for step in steps)
+        grid = tile_grid(pixels.shape[1:], inference.tile_size, inference.overlap, divisors)
         return ensemble.bands(pixels, grid, heads, normalizer, progress)
 
     def _shape(self, image: Image, diameter_px: float | None, spacing_um: Spacing | None) -> tuple[int, ...]:

@@ -47,7 +47,9 @@ class TileGrid:
         return tuple(starts[i] for starts, i in zip(self.starts, index, strict=True))
 
 
-def tile_grid(shape: tuple[int, ...], tile_size: tuple[int, ...], overlap: float, divisor: int) -> TileGrid:
+def tile_grid(
+    shape: tuple[int, ...], tile_size: tuple[int, ...], overlap: float, divisors: tuple[int, ...]
+) -> TileGrid:
     """The grid of tiles for an image of spatial `shape`.
 
     Tiles are shrunk as far as their number allows: an image a little larger than a tile gets two tiles
@@ -57,10 +59,10 @@ def tile_grid(shape: tuple[int, ...], tile_size: tuple[int, ...], overlap: float
         shape: Spatial shape of the image in working pixels.
         tile_size: Largest tile, per axis.
         overlap: Share of a tile that it has in common with its neighbour, 0 to below 1.
-        divisor: Every tile is a multiple of it, and at least twice it (one pixel at the bottom of a
-            network has no statistics to normalise with).
+        divisors: Per axis; every tile is a multiple of it, and at least twice it (one pixel at the bottom of
+            a network has no statistics to normalise with).
     """
-    axes = [_tile_axis(n, t, overlap, divisor) for n, t in zip(shape, tile_size, strict=True)]
+    axes = [_tile_axis(n, t, overlap, step) for n, t, step in zip(shape, tile_size, divisors, strict=True)]
     return TileGrid(shape, tuple(tile for tile, _ in axes), tuple(starts for _, starts in axes))
 
 

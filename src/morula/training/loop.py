@@ -17,7 +17,7 @@ from morula.planning.plan import Optimizer, Plan
 from morula.preprocessing.prepare import Prepared
 from morula.training.batches import Batch, Patches, stream
 from morula.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
-from morula.training.schedule import rate_factor
+from morula.training.schedule import frozen_steps, rate_factor
 from morula.types import Tensors
 
 CHECKPOINT_SECONDS = 120.0
@@ -80,19 +80,24 @@ def step_loss(plan: Plan, network: nn.Module, batch: Batch, device: str) -> dict
         outputs = network(image)
     weights = np.power(0.5, np.arange(len(outputs)))
     terms: dict[str, Tensor] = {}
-    for level, (logits, weight) in enumerate(zip(outputs, weights / weights.sum(), strict=True)):
-        targets, annotated = _at_level(batch, level, device)
+    for logits, weight in zip(outputs, weights / weights.sum(), strict=True):
+        targets, annotated = _at_level(batch, _steps(outputs[0], logits), device)
         scale = plan.representation.loss({k: v.float() for k, v in logits.items()}, targets, annotated)
         for name, value in scale.items():
             terms[name] = terms.get(name, 0.0) + float(weight) * value
     return terms
 
 
-def _at_level(batch: Batch, level: int, device: str) -> tuple[Tensors, Tensor]:
-    step = slice(None, None, 2**level)
+def _steps(finest: Tensors, logits: Tensors) -> tuple[int, ...]:
+    """Pixels of the finest output per pixel of a coarser one, per axis."""
+    name = next(iter(logits))
+    sizes = zip(finest[name].shape[2:], logits[name].shape[2:], strict=True)
+    return tuple(fine // coarse for fine, coarse in sizes)
 
+
+def _at_level(batch: Batch, steps: tuple[int, ...], device: str) -> tuple[Tensors, Tensor]:
     def coarse(tensor: Tensor) -> Tensor:
-        return tensor[(slice(None), slice(None), *[step] * (tensor.ndim - 2))].to(device)
+        return tensor[(slice(None), slice(None), *[slice(None, None, step) for step in steps])].to(device)
 
     return {key: coarse(value) for key, value in batch.targets.items()}, coarse(batch.annotated)
 
@@ -105,10 +110,13 @@ class Trainer:
         self.network = build_network(plan, device)
         if start_from is not None:
             self.network.load_state_dict(start_from)
+        elif not self.checkpoint.exists():
+            plan.network.load_encoder(self.network)
         self.average = {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
         self.optimizer = build_optimizer(plan.training.optimizer, self.network)
         self.state: dict[str, Any] = {"step": 0, "best": {}, "stale": 0, "plan": plan.hash}
         self._sums: dict[str, float] = {}
+        self._since = time.monotonic()
 
     @property
     def checkpoint(self) -> Path:
@@ -145,7 +153,10 @@ class Trainer:
             temporary.write_text("".join(f"{line}\n" for line in kept))
 
     def save(self) -> None:
-        """Write the checkpoint."""
+        """Write the checkpoint; it also says how many seconds the training has taken, pauses left out."""
+        now = time.monotonic()
+        self.state["seconds"] = self.state.get("seconds", 0.0) + now - self._since
+        self._since = now
         state = {**self.state, "sums": self._sums}
         parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
         save_checkpoint(self.checkpoint, **parts, state=state)
@@ -158,6 +169,7 @@ class Trainer:
             group["lr"] = rate
         torch.manual_seed(training.seed * 1_000_003 + step)
         self.network.train()
+        self._hold_encoder()
         terms = step_loss(self.plan, self.network, batch, self.device)
         loss = torch.stack(list(terms.values())).sum()
         if not torch.isfinite(loss):
@@ -170,12 +182,27 @@ class Trainer:
         self.optimizer.step()
         self._follow()
         self.state["step"] = step + 1
+        self._keep_snapshot()
         for name, value in {"loss": loss, **terms}.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(value.detach())
         if (step + 1) % JOURNAL_STEPS == 0:
             means = {name: round(value / JOURNAL_STEPS, 5) for name, value in self._sums.items()}
             self.note(loss=means.pop("loss"), terms=means, learning_rate=rate)
             self._sums = {}
+
+    def _hold_encoder(self) -> None:
+        """While it is frozen, an encoder neither learns nor updates the statistics of its norms."""
+        training = self.plan.training
+        if training.schedule.frozen:
+            frozen = self.state["step"] < frozen_steps(training.schedule, training.steps)
+            self.network.get_submodule("encoder").requires_grad_(not frozen).train(not frozen)
+
+    def _keep_snapshot(self) -> None:
+        """Keep the averaged weights whenever a further share of the steps is done."""
+        training, done = self.plan.training, self.state["step"]
+        number = done * training.snapshots // training.steps
+        if number > (done - 1) * training.snapshots // training.steps:
+            save_weights(self.folder / f"snapshot_{number}.safetensors", self.average)
 
     def _follow(self) -> None:
         """Moving average of the weights; it starts fast, so that early validations are not of the start."""
