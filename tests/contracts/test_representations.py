@@ -190,7 +190,7 @@ def test_empty_image(representation: Representation, ndim: int) -> None:
     empty, spacing = np.zeros((16,) * ndim, np.int32), (1.0,) * ndim
     maps = representation.encode(empty, spacing)
     assert representation.decode(maps, spacing).max() == 0
-    targets = batch(maps)
+    targets = batch(everything(representation, empty, spacing))
     truth = logits_of(targets, representation.heads(ndim))
     terms = representation.loss(truth, targets, torch.ones(1, 1, *empty.shape))
     assert all(torch.isfinite(term) for term in terms.values())

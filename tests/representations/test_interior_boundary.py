@@ -20,19 +20,25 @@ def test_growing_gives_the_boundary_back(labels):
 
 def test_the_weight_map_is_balanced_over_the_three_classes(labels):
     representation = InteriorBoundary(weight_map=True)
-    maps = representation.encode(labels, spacing(labels))
-    expected = unet_weight_map(labels, 10.0, 5.0, maps["classes"].argmax(0))
-    np.testing.assert_array_equal(maps["weight"][0], expected)
-    assert "weight" not in InteriorBoundary().encode(labels, spacing(labels))
+    classes = representation.encode(labels, spacing(labels))["classes"].argmax(0)
+    weight = representation.image_maps(labels, spacing(labels))["weight"][0]
+    np.testing.assert_array_equal(weight, unet_weight_map(labels, 10.0, 5.0, classes))
+    # Far from every second instance only the balance is left: one over the share of the pixel's class.
+    lone = np.where(labels == 1, 1, 0).astype(np.int32)
+    classes = representation.encode(lone, spacing(labels))["classes"].argmax(0)
+    weight = representation.image_maps(lone, spacing(labels))["weight"][0]
+    np.testing.assert_allclose(weight, (classes.size / np.bincount(classes.ravel()))[classes], rtol=1e-6)
+    assert not InteriorBoundary().image_maps(labels, spacing(labels))
 
 
 def test_the_weight_map_is_on_the_dice_term_only(labels):
-    maps = InteriorBoundary(weight_map=True).encode(labels, spacing(labels))
+    representation = InteriorBoundary(weight_map=True)
+    maps = representation.encode(labels, spacing(labels)) | representation.image_maps(labels, spacing(labels))
     targets = {name: torch.from_numpy(value)[None] for name, value in maps.items()}
     logits = {"classes": torch.randn(targets["classes"].shape, generator=torch.Generator().manual_seed(0))}
     annotated = torch.ones(1, 1, *labels.shape)
-    weighted = InteriorBoundary().loss(logits, targets, annotated)
-    plain = InteriorBoundary().loss(logits, {"classes": targets["classes"]}, annotated)
+    weighted = representation.loss(logits, targets, annotated)
+    plain = InteriorBoundary().loss(logits, targets, annotated)
     assert weighted["cross_entropy"] == plain["cross_entropy"]
     assert weighted["dice"] != plain["dice"]
 

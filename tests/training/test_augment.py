@@ -24,7 +24,7 @@ def view(centre, flips=None, angle=0.0, zoom=1.0):
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_no_change_is_a_plain_crop(ndim):
     image, labels = source(ndim)
-    patch, ids = cut(image, labels, view((19.5,) * ndim), (20,) * ndim)
+    patch, ids = cut((image,), labels, view((19.5,) * ndim), (20,) * ndim)
     inside = (slice(10, 30),) * ndim
     np.testing.assert_array_equal(ids, labels[inside])
     np.testing.assert_allclose(patch, image[(slice(None), *inside)], atol=1e-6)
@@ -34,7 +34,7 @@ def test_no_change_is_a_plain_crop(ndim):
 def test_a_flip_mirrors_image_and_labels_alike(axis):
     image, labels = source(3)
     flips = tuple(a == axis for a in range(3))
-    patch, ids = cut(image, labels, view((19.5,) * 3, flips), (20,) * 3)
+    patch, ids = cut((image,), labels, view((19.5,) * 3, flips), (20,) * 3)
     inside = (slice(10, 30),) * 3
     np.testing.assert_array_equal(ids, np.flip(labels[inside], axis))
     np.testing.assert_allclose(patch[0], np.flip(image[0][inside], axis), atol=1e-6)
@@ -42,21 +42,21 @@ def test_a_flip_mirrors_image_and_labels_alike(axis):
 
 def test_a_quarter_turn_is_exact():
     image, labels = source(2)
-    _, ids = cut(image, labels, view((19.5, 19.5), angle=np.pi / 2), (40, 40))
+    _, ids = cut((image,), labels, view((19.5, 19.5), angle=np.pi / 2), (40, 40))
     assert np.array_equal(ids, np.rot90(labels, -1)) or np.array_equal(ids, np.rot90(labels, 1))
 
 
 def test_zoom_enlarges_objects():
     image, labels = source(2)
-    _, once = cut(image, labels, view((19.5, 19.5)), (40, 40))
-    _, twice = cut(image, labels, view((19.5, 19.5), zoom=2.0), (80, 80))
+    _, once = cut((image,), labels, view((19.5, 19.5)), (40, 40))
+    _, twice = cut((image,), labels, view((19.5, 19.5), zoom=2.0), (80, 80))
     sizes = [np.bincount(ids.ravel())[1:] for ids in (once, twice)]
     np.testing.assert_allclose(sizes[1] / sizes[0], 4, rtol=0.15)
 
 
 def test_beyond_the_edge_the_source_is_mirrored():
     image, labels = source(2)
-    patch, ids = cut(image, labels, view((0.0, 19.5)), (20, 40))
+    patch, ids = cut((image,), labels, view((0.0, 19.5)), (20, 40))
     padded = np.pad(labels, ((10, 0), (0, 0)), mode="reflect")
     assert patch.shape == (1, 20, 40)
     # Row -9.5 is the first: half a pixel between rows, so neighbours decide.
@@ -73,7 +73,7 @@ def test_any_view_gives_whole_finite_patches_with_known_ids(seed, centre, size):
     image, labels = source(2)
     augmentation = Augmentation(elastic=1.0, rotate=1.0, zoom=(0.25, 2.0), zoom_probability=1.0)
     drawn = draw_view(centre, augmentation, np.random.default_rng(seed))
-    patch, ids = cut(image, labels, drawn, size)
+    patch, ids = cut((image,), labels, drawn, size)
     assert patch.shape == (1, *size)
     assert ids.shape == size
     assert np.isfinite(patch).all()
@@ -83,7 +83,7 @@ def test_any_view_gives_whole_finite_patches_with_known_ids(seed, centre, size):
 def test_not_annotated_stays_so():
     image, labels = source(2)
     patch_labels = np.where(labels == 1, -1, labels).astype(np.int32)
-    _, ids = cut(image, patch_labels, view((19.5, 19.5), angle=0.3), (40, 40))
+    _, ids = cut((image,), patch_labels, view((19.5, 19.5), angle=0.3), (40, 40))
     assert (ids == -1).any()
 
 
@@ -127,7 +127,9 @@ def test_calmed_changes_are_rarer_and_geometry_without_harm_stays():
     spec = Augmentation(zoom=(0.5, 2.0), rotate=0.6, colour=0.3, copy_paste=0.2)
     calm = spec.calmed(0.5)
     assert (calm.flip, calm.rotate, calm.zoom) == (0.5, 0.6, (0.5, 2.0))
-    halved = set(Augmentation.model_fields) - {"flip", "rotate", "zoom"}
+    ranges = {"zoom", "gamma_range", "blur_px", "noise_range"}
+    halved = set(Augmentation.model_fields) - {"flip", "quarter_turn", "rotate"} - ranges
+    assert all(getattr(calm, name) == getattr(spec, name) for name in ranges)
     assert {name: getattr(calm, name) for name in halved} == {
         name: pytest.approx(getattr(spec, name) / 2) for name in halved
     }

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,17 @@ from morula.labels.renumber import renumber
 from morula.labels.resample import resample_labels
 from morula.planning.modality import features, modality_names
 from morula.planning.plan import Plan
-from morula.preprocessing.geometry import resample, select_channels, working_shape
+from morula.preprocessing.geometry import (
+    plane_axis,
+    resample,
+    resample_cubic,
+    select_channels,
+    working_shape,
+)
 from morula.preprocessing.intensity import normalize
 from morula.types import Labels
 
-_FORMAT = 2
+_FORMAT = 3
 """Raised when the meaning of the cached arrays changes: older ones are then written anew."""
 
 
@@ -37,7 +43,7 @@ class Prepared:
     """``.npy``, float16 ``(C, *spatial)``, normalised."""
 
     labels: Path | None
-    """``.npy``, int32 ``(*spatial)``, ids 1 to n, -1 where not annotated; None: unlabelled."""
+    """``.npy``, int32 ``(*spatial)``: ids 1 to n, or classes; -1 where not annotated. None: unlabelled."""
 
     attributes: dict[str, str]
     """Further columns of the dataset's index."""
@@ -48,6 +54,9 @@ class Prepared:
     diameter_px: float
     """Median object diameter in working pixels; 0 without objects."""
 
+    maps: Mapping[str, Path] = field(default_factory=dict)
+    """``.npy``, float32 ``(1, *spatial)`` per name: what `Representation.image_maps` made of the labels."""
+
 
 def prepare(
     dataset: Dataset,
@@ -56,7 +65,7 @@ def prepare(
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Prepared, ...]:
-    """Write ``folder/ID/image.npy`` and ``folder/ID/labels.npy`` for every sample.
+    """Write ``image.npy``, ``labels.npy`` and the representation's ``NAME.map.npy`` into ``folder/ID``.
 
     What is there already, from the same files and the same decisions, is kept; an interrupted call goes
     on where it stopped.
@@ -64,7 +73,7 @@ def prepare(
     Args:
         dataset: Where the samples come from.
         samples: Which of them.
-        plan: Only its channels, scaling and normalisation matter here.
+        plan: Only its channels, scaling, normalisation and representation matter here.
         folder: Of this run; with other decisions its arrays are written anew.
         progress: Called with (done, total) after every sample.
 
@@ -86,6 +95,7 @@ def prepare(
             attributes=dict(sample.attributes),
             modality=modality,
             diameter_px=float(meta["diameter_px"]),
+            maps={name: folder / sample.id / f"{name}.map.npy" for name in meta["maps"]},
         )
         for sample, meta, modality in zip(samples, metas, modality_names(given, table), strict=True)
     )
@@ -117,13 +127,16 @@ def _working_arrays(
     labels = dataset.labels(sample) if sample.labels else None
     pixels, labels = to_working_grid(image, labels, plan)
     arrays = {"image": pixels.astype(np.float16)}
-    diameter = 0.0
+    maps, diameter = {}, 0.0
     if labels is not None:
         # Files may hold ids of any size; training wants tables by id, and ids that a float32 holds.
-        arrays["labels"] = renumber(labels)
+        arrays["labels"] = labels if plan.task == "semantic" else renumber(labels)
         sizes = diameters(labels)
         diameter = float(np.median(sizes)) if len(sizes) else 0.0
-    return arrays, {"features": features(image.pixels).tolist(), "diameter_px": diameter}
+        maps = plan.representation.image_maps(arrays["labels"], plan.working_spacing)
+    arrays |= {f"{name}.map": array for name, array in maps.items()}
+    facts = {"features": features(image.pixels).tolist(), "diameter_px": diameter, "maps": list(maps)}
+    return arrays, facts
 
 
 def to_working_grid(image: Image, labels: Labels | None, plan: Plan) -> tuple[np.ndarray, Labels | None]:
@@ -138,7 +151,11 @@ def to_working_grid(image: Image, labels: Labels | None, plan: Plan) -> tuple[np
         raise InputError(msg)
     working = working_shape(shape, plan, image.spacing_um, None)
     # Normalised first: resampling would spread NaN.
-    pixels = resample(normalize(select_channels(image, plan.channels), plan.normalization), working)
+    pixels = normalize(select_channels(image, plan.channels), plan.normalization)
+    if plan.scaling.interpolation == "cubic":
+        pixels = resample_cubic(pixels, working, plane_axis(plan, image.spacing_um))
+    else:
+        pixels = resample(pixels, working)
     return pixels, None if labels is None else resample_labels(labels, working)
 
 
@@ -149,6 +166,8 @@ def _key(dataset: Dataset, sample: Sample, plan: Plan) -> str:
         "channels": plan.channels,
         "scaling": plan.scaling.model_dump(exclude={"diameter_px"}),
         "normalization": plan.normalization.model_dump(),
+        "representation": plan.representation.model_dump(),
+        "task": plan.task,
         "ignore_label": dataset.ignore_label,
         "read": [dataset.axes, dataset.channels, dataset.spacing_um],
         "files": [[str(path), *_stamp(path)] for path in (*sample.image, *sample.labels)],

@@ -1,9 +1,10 @@
 """Random changes to a training patch: one fused spatial field, then intensities.
 
 The patch is cut straight out of the whole image through one displacement field (mirror, rotation, zoom,
-elastic deformation together), so that it is interpolated once and has no empty corners.
+shear, perspective and bends together), so that it is interpolated once and has no empty corners.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -32,55 +33,82 @@ class View:
     zoom: float
     """Above 1 the objects become larger."""
 
-    bend: np.ndarray | None
+    bend: np.ndarray | None = None
     """Elastic displacement in source pixels on a coarse grid, float32 ``(2, n, n)`` (y, x), or None."""
+
+    shear: float = 0.0
+    """By how many pixels a row is shifted against the row before it."""
+
+    tilt: tuple[float, float] = (0.0, 0.0)
+    """Perspective (y, x): the zoom grows linearly by this share from the patch's middle to its last pixel."""
+
+    nodes: np.ndarray | None = None
+    """As `bend`, but linear between the nodes."""
 
 
 def draw_view(centre: tuple[float, ...], augmentation: Augmentation, rng: Rng) -> View:
     """Draw one spatial change around `centre`."""
-    low, high = augmentation.zoom
     zoomed = rng.random() < augmentation.zoom_probability
-    zoom = float(np.exp(rng.uniform(np.log(low), np.log(high)))) if zoomed else 1.0
-    turned = rng.random() < augmentation.rotate
+    zoom = _between(augmentation.zoom, rng) if zoomed else 1.0
+    angle = float(rng.uniform(-np.pi, np.pi)) if rng.random() < augmentation.rotate else 0.0
+    if rng.random() < augmentation.quarter_turn:
+        angle += int(rng.integers(1, 4)) * np.pi / 2
     bent = rng.random() < augmentation.elastic
     return View(
         centre=centre,
         flips=tuple(bool(rng.random() < augmentation.flip) for _ in centre),
-        angle=float(rng.uniform(-np.pi, np.pi)) if turned else 0.0,
+        angle=angle,
         zoom=zoom,
         bend=rng.normal(0, 3, (2, 5, 5)).astype(np.float32) if bent else None,
+        shear=float(rng.uniform(-0.3, 0.3)) if rng.random() < augmentation.shear else 0.0,
+        tilt=_tilt(rng) if rng.random() < augmentation.perspective else (0.0, 0.0),
+        nodes=rng.normal(0, 4, (2, 5, 5)).astype(np.float32)
+        if rng.random() < augmentation.piecewise_affine
+        else None,
     )
 
 
+def _between(limits: tuple[float, float], rng: Rng) -> float:
+    """A positive number, drawn log-uniformly."""
+    return float(np.exp(rng.uniform(*np.log(limits))))
+
+
+def _tilt(rng: Rng) -> tuple[float, float]:
+    """In any direction; over the whole patch the zoom changes by a factor of 2 at most."""
+    direction = rng.uniform(0, 2 * np.pi)
+    y, x = np.sin(direction), np.cos(direction)
+    strength = rng.uniform(0, 1 / 3) / (abs(y) + abs(x))
+    return float(strength * y), float(strength * x)
+
+
 def cut(
-    image: Float[np.ndarray, "_ *_"], labels: Labels, view: View, shape: tuple[int, ...]
+    sources: Sequence[Float[np.ndarray, "_ *_"]], labels: Labels, view: View, shape: tuple[int, ...]
 ) -> tuple[Map, Labels]:
     """The patch of `shape` that `view` sees; outside the source everything is mirrored.
 
     Args:
-        image: ``(C, *spatial)``, any float dtype; only the needed window is read.
+        sources: The image and maps that go along with it, ``(C, *spatial)`` each, any float dtype; only the
+            needed window is read.
         labels: ``(*spatial)``.
         view: Centre and spatial change.
         shape: Size of the patch, in pixels.
 
     Returns:
-        Image float32 ``(C, *shape)``, linearly interpolated, and labels, nearest.
+        All channels of all sources, float32 ``(C, *shape)``, linearly interpolated; and labels, nearest.
     """
     rows, columns = _field(view, (shape[-2], shape[-1]))
-    top, rows = _window(rows, image.shape[-2])
-    left, columns = _window(columns, image.shape[-1])
-    window = (*top, *left)
-    source = image[..., window[0] : window[1], window[2] : window[3]]
-    ids = labels[..., window[0] : window[1], window[2] : window[3]]
+    top, rows = _window(rows, labels.shape[-2])
+    left, columns = _window(columns, labels.shape[-1])
+    window = (slice(*top), slice(*left))
     if len(shape) == 3:
-        depth = _depths(view, shape[0], labels.shape[0])
-        source, ids = source[:, depth], ids[depth]
-    planes = np.asarray(source, np.float32).reshape(-1, *source.shape[-2:])
-    moved = _remap(planes, rows, columns, cv2.INTER_LINEAR)
+        window = (_depths(view, shape[0], labels.shape[0]), *window)
+    pieces = [source[(slice(None), *window)] for source in sources]
+    channels = [plane for piece in pieces for plane in piece.reshape(-1, *piece.shape[-2:])]
+    moved = _remap(channels, rows, columns, cv2.INTER_LINEAR)
     # cv2 remaps no 32-bit integers; prepared ids run from 1 to n and are exact in float32 up to 2**24.
-    id_planes = np.asarray(ids, np.float32).reshape(-1, *source.shape[-2:])
-    moved_ids = _remap(id_planes, rows, columns, cv2.INTER_NEAREST).astype(np.int32)
-    return moved.reshape(image.shape[0], *shape), moved_ids.reshape(shape)
+    ids = labels[window]
+    moved_ids = _remap(ids.reshape(-1, *ids.shape[-2:]), rows, columns, cv2.INTER_NEAREST)
+    return moved.reshape(-1, *shape), moved_ids.astype(np.int32).reshape(shape)
 
 
 def _field(view: View, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -89,14 +117,24 @@ def _field(view: View, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     x = (np.arange(shape[1], dtype=np.float32) - (shape[1] - 1) / 2)[None, :] / view.zoom
     y = -y if view.flips[-2] else y
     x = -x if view.flips[-1] else x
+    x = x + np.float32(view.shear) * y
+    if any(view.tilt):
+        near = 1 + sum(t * axis for t, axis in zip(view.tilt, _unit_grid(shape), strict=True))
+        y, x = y / near, x / near
     cosine, sine = np.float32(np.cos(view.angle)), np.float32(np.sin(view.angle))
     rows = cosine * y - sine * x + np.float32(view.centre[-2])
     columns = sine * y + cosine * x + np.float32(view.centre[-1])
-    if view.bend is not None:
-        size = (shape[1], shape[0])
-        rows = rows + cv2.resize(view.bend[0], size, interpolation=cv2.INTER_CUBIC)
-        columns = columns + cv2.resize(view.bend[1], size, interpolation=cv2.INTER_CUBIC)
+    for grid, how in ((view.bend, cv2.INTER_CUBIC), (view.nodes, cv2.INTER_LINEAR)):
+        if grid is not None:
+            rows = rows + cv2.resize(grid[0], (shape[1], shape[0]), interpolation=how)
+            columns = columns + cv2.resize(grid[1], (shape[1], shape[0]), interpolation=how)
     return rows.astype(np.float32), columns.astype(np.float32)
+
+
+def _unit_grid(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column from -1 at the first to 1 at the last, ready to be broadcast."""
+    y, x = (np.linspace(-1, 1, size, dtype=np.float32) for size in shape)
+    return y[:, None], x[None, :]
 
 
 def _window(positions: np.ndarray, size: int) -> tuple[tuple[int, int], np.ndarray]:
@@ -122,20 +160,22 @@ def _depths(view: View, planes: int, size: int) -> np.ndarray:
     return np.rint(_mirrored(z + np.float32(view.centre[0]), size)).astype(np.int64)
 
 
-def _remap(planes: np.ndarray, rows: np.ndarray, columns: np.ndarray, how: int) -> np.ndarray:
+def _remap(
+    planes: Sequence[np.ndarray] | np.ndarray, rows: np.ndarray, columns: np.ndarray, how: int
+) -> np.ndarray:
     border = cv2.BORDER_REPLICATE
     return np.stack(
-        [cv2.remap(np.ascontiguousarray(p), columns, rows, how, borderMode=border) for p in planes]
+        [cv2.remap(np.ascontiguousarray(p, np.float32), columns, rows, how, borderMode=border) for p in planes]
     )
 
 
 def change_intensity(image: Map, labels: Labels, augmentation: Augmentation, rng: Rng) -> Map:
-    """Random intensities: per object, contrast, gamma, inversion, channels, blur, noise.
+    """Random intensities: per object and per channel, contrast, gamma, inversion, blur, noise and more.
 
     Args:
         image: Float32 ``(C, *spatial)``, about 0 to 1.
         labels: The same patch's instances, for the change per object.
-        augmentation: Probabilities.
+        augmentation: Probabilities and ranges.
         rng: Source of all randomness.
     """
     out = image.copy()
@@ -150,23 +190,78 @@ def change_intensity(image: Map, labels: Labels, augmentation: Augmentation, rng
         gain, offset = rng.uniform(0.7, 1.3, shape), rng.uniform(-0.1, 0.1, shape)
         out = out * gain.astype(np.float32) + offset.astype(np.float32)
     if rng.random() < augmentation.gamma:
-        out = _gamma(out, float(np.exp(rng.uniform(np.log(0.6), np.log(1.6)))))
+        out = _gamma(out, _between(augmentation.gamma_range, rng))
+    if rng.random() < augmentation.histogram:
+        out = _bend_histogram(out, float(rng.random()))
     if rng.random() < augmentation.invert:
         out = 1 - out
     if rng.random() < augmentation.shuffle:
         out = out[rng.permutation(len(out))]
+    return np.ascontiguousarray(_degrade(out, augmentation, rng), np.float32)
+
+
+def _degrade(image: Map, augmentation: Augmentation, rng: Rng) -> Map:
+    """What optics and camera do: blur, coarse pixels, relief, noise, dead pixels."""
     if rng.random() < augmentation.blur:
-        out = _blur(out, float(rng.uniform(0.5, 1.5)))
+        image = _blur(image, float(rng.uniform(*augmentation.blur_px)))
+    if rng.random() < augmentation.low_resolution:
+        image = _coarsen(image, float(rng.uniform(0.5, 1)))
+    if rng.random() < augmentation.emboss:
+        image = _emboss(image, float(rng.uniform(0, 1)), float(rng.uniform(0, 1)))
     if rng.random() < augmentation.noise:
-        noise = rng.standard_normal(out.shape, dtype=np.float32)
-        out = out + np.float32(rng.uniform(0, 0.1)) * noise
-    return np.ascontiguousarray(out, np.float32)
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        image = image + np.float32(rng.uniform(*augmentation.noise_range)) * noise
+    if rng.random() < augmentation.pixel_dropout:
+        image = image * (rng.random(image.shape[1:], dtype=np.float32) >= rng.uniform(0, 0.05))
+    return image
 
 
 def _gamma(image: Map, gamma: float) -> Map:
     low, high = image.min(), image.max()
     span = np.float32(max(float(high - low), 1e-6))
     return ((image - low) / span) ** np.float32(gamma) * span + low
+
+
+def _bend_histogram(image: Map, middle: float) -> Map:
+    """A line with one bend: the middle of the image's range goes to the share `middle` of it."""
+    low, high = image.min(), image.max()
+    span = np.float32(max(float(high - low), 1e-6))
+    share = (image - low) / span
+    dark, bright = 2 * middle * share, middle + (2 - 2 * middle) * (share - 0.5)
+    return np.where(share < 0.5, dark, bright).astype(np.float32) * span + low
+
+
+def _coarsen(image: Map, factor: float) -> Map:
+    """The nearest pixels of a grid `factor` times as fine, enlarged again by cubic splines (nnU-Net)."""
+    shape = image.shape[1:]
+    picks = [_nearest(size, max(1, round(size * factor))) for size in shape]
+    small = image[(slice(None), *np.ix_(*picks))]
+    size = (shape[-1], shape[-2])
+    planes = small.reshape(-1, *small.shape[-2:])
+    wide = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC) for plane in planes])
+    if len(shape) == 2:
+        return wide
+    columns = wide.reshape(len(image), len(picks[0]), -1)
+    size = (columns.shape[-1], shape[0])
+    tall = np.stack([cv2.resize(slab, size, interpolation=cv2.INTER_CUBIC) for slab in columns])
+    return tall.reshape(image.shape)
+
+
+def _nearest(size: int, count: int) -> np.ndarray:
+    """Index of the pixel at the middle of each of `count` equal parts of `size` pixels."""
+    return ((np.arange(count) + 0.5) * size / count).astype(np.int64)
+
+
+def _emboss(image: Map, share: float, strength: float) -> Map:
+    """`share` of a relief lit along the diagonal, the rest the image; a flat image stays as it is."""
+    relief = np.array([[-1, 0, 0], [0, 1, 0], [0, 0, 1]]) + strength * np.array(
+        [[-1, -1, 0], [-1, 0, 1], [0, 1, 1]]
+    )
+    same = np.zeros((3, 3))
+    same[1, 1] = 1
+    kernel = ((1 - share) * same + share * relief).astype(np.float32)
+    planes = image.reshape(-1, *image.shape[-2:])
+    return np.stack([cv2.filter2D(plane, -1, kernel) for plane in planes]).reshape(image.shape)
 
 
 def _blur(image: Map, sigma: float) -> Map:

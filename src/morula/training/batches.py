@@ -4,6 +4,7 @@ Every patch is drawn from ``(seed, step, index)`` alone, so a run that is killed
 same patches as one that is not.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ from morula.planning.plan import Augmentation, Plan
 from morula.preprocessing.prepare import Prepared
 from morula.training.augment import change_intensity, cut, draw_view, paste_objects
 from morula.types import Labels, Map, Maps, Tensors
+
+
+_VOXELS_PER_CLASS = 512
+"""Voxels of each class of an image around which patches may be cut."""
+
+_TRIES = 50
+"""Images that are drawn until one shows a class."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +51,24 @@ class Patches:
         # often enough, and the few images of a tiny one are not learnt by heart.
         weights = np.sqrt([len(group) for group in self._by_modality])
         self._weights = weights / weights.sum()
-        self._arrays: dict[str, tuple[np.ndarray, Labels, np.ndarray]] = {}
+        self._arrays: dict[str, tuple[tuple[np.ndarray, ...], Labels, np.ndarray]] = {}
+        self._map_names = tuple(samples[0].maps) if samples else ()
         coarse = max(head.stride for head in plan.representation.heads(plan.ndim))
+        # System E: at least this many patches of a batch hold a class for sure.
+        self._n_sure = math.ceil(plan.training.object_share * plan.training.batch_size - 1e-9)
         self._halo = tuple(-(-halo // coarse) * coarse for halo in plan.halo_px)
 
     def draw(self, step: int, index: int) -> tuple[Map, Maps, Labels]:
         """Image ``(C, *patch)``, targets and labels of patch `index` of step `step`."""
         augmentation = self._augmentation(step)
         rng = np.random.default_rng((self.plan.training.seed, step, index))
-        image, labels = self._view(rng, augmentation)
+        pixels, labels = self._view(rng, augmentation, index)
         if rng.random() < augmentation.copy_paste:
-            image, labels = paste_objects(image, labels, self._view(rng, augmentation), rng)
-        image = change_intensity(image, labels, augmentation, rng)
+            pixels, labels = paste_objects(pixels, labels, self._view(rng, augmentation, index), rng)
+        n_channels = len(self.plan.channels)
+        image = change_intensity(pixels[:n_channels], labels, augmentation, rng)
         targets = self.plan.representation.encode(labels, self.plan.working_spacing)
+        targets |= zip(self._map_names, pixels[n_channels:, None], strict=True)
         maps = {key: self._trim(value) for key, value in targets.items()}
         return self._trim(image), maps, self._trim(labels[None])[0]
 
@@ -64,23 +77,42 @@ class Patches:
         calm = step >= training.steps * (1 - training.calm_share)
         return training.augmentation.calmed(training.calm_factor) if calm else training.augmentation
 
-    def _view(self, rng: np.random.Generator, augmentation: Augmentation) -> tuple[Map, Labels]:
-        group = self._by_modality[rng.choice(len(self._weights), p=self._weights)]
-        sample = group[rng.integers(len(group))]
-        image, labels, objects = self._load(sample)
-        view = draw_view(self._centre(labels, objects, rng), augmentation, rng)
+    def _view(
+        self, rng: np.random.Generator, augmentation: Augmentation, index: int
+    ) -> tuple[Map, Labels]:
+        """A changed piece of an image, the maps of the whole image as further channels, and its labels."""
+        sure = self.plan.task == "semantic" and index < self._n_sure
+        for _ in range(_TRIES if sure else 1):
+            group = self._by_modality[rng.choice(len(self._weights), p=self._weights)]
+            sources, labels, objects = self._load(group[rng.integers(len(group))])
+            if len(objects):
+                break
+        semantic = self.plan.task == "semantic"
+        centre = self._voxel(labels, objects, rng, sure) if semantic else self._centre(labels, objects, rng)
+        view = draw_view(centre, augmentation, rng)
         shape = tuple(p + 2 * h for p, h in zip(self.plan.training.patch_size, self._halo, strict=True))
-        return cut(image, labels, view, shape)
+        return cut(sources, labels, view, shape)
 
-    def _load(self, sample: Prepared) -> tuple[np.ndarray, Labels, np.ndarray]:
-        """Image and labels, mapped from disk, and the centres of the objects."""
+    def _load(self, sample: Prepared) -> tuple[tuple[np.ndarray, ...], Labels, np.ndarray]:
+        """Image and maps, and labels, mapped from disk, and the centres of objects (voxels of classes)."""
         if sample.labels is None:
             msg = f"{sample.id} has no labels; only labelled samples can be trained on"
             raise ValueError(msg)
         if sample.id not in self._arrays:
             labels = np.load(sample.labels, mmap_mode="r")
-            self._arrays[sample.id] = (np.load(sample.image, mmap_mode="r"), labels, _centroids(labels))
+            files = (sample.image, *sample.maps.values())
+            sources = tuple(np.load(path, mmap_mode="r") for path in files)
+            places = _class_voxels if self.plan.task == "semantic" else _centroids
+            self._arrays[sample.id] = (sources, labels, places(labels))
         return self._arrays[sample.id]
+
+    def _voxel(
+        self, labels: Labels, objects: np.ndarray, rng: np.random.Generator, sure: bool
+    ) -> tuple[float, ...]:
+        """A voxel of a random class, when the patch must show one; else any place."""
+        if sure and len(objects):
+            return tuple(float(c) for c in objects[rng.integers(len(objects))])
+        return tuple(float(c) for c in rng.uniform(0, np.array(labels.shape) - 1))
 
     def _centre(self, labels: Labels, objects: np.ndarray, rng: np.random.Generator) -> tuple[float, ...]:
         if len(objects) and rng.random() < self.plan.training.object_share:
@@ -118,6 +150,17 @@ def _centroids(labels: Labels) -> np.ndarray:
     present = counts > 0
     sums = [np.bincount(ids, weights=axis)[present] for axis in positions]
     return np.stack(sums, axis=1) / counts[present, None]
+
+
+def _class_voxels(labels: Labels) -> np.ndarray:
+    """As many voxels of every class, evenly over it, float64 ``(n, ndim)``, in pixels."""
+    flat = labels.ravel()
+    inside = np.flatnonzero(flat > 0)
+    inside = inside[np.argsort(flat[inside], kind="stable")]
+    _, starts, counts = np.unique(flat[inside], return_index=True, return_counts=True)
+    steps = (np.arange(_VOXELS_PER_CLASS) + 0.5) / _VOXELS_PER_CLASS
+    rows = (starts[:, None] + (counts[:, None] * steps).astype(np.int64)).ravel()
+    return np.stack(np.unravel_index(inside[rows], labels.shape), 1).astype(np.float64)
 
 
 def stream(patches: Patches, start: int, stop: int, ahead: int = 4) -> Iterator[Batch]:
