@@ -137,7 +137,7 @@ class UpBlock(nn.Module):
         self.block = block(outputs + skip, outputs)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        """``(batch, coarse, *spatial / 2)`` and ``(batch, skip, *spatial)`` to ``(batch, outputs, *spatial)``."""
+        """``(batch, coarse, *spatial / 2)`` and ``(batch, skip, *spatial)`` to ``(batch, outputs, ...)``."""
         return self.block(torch.cat([self.up(x), skip], dim=1))
 
 

@@ -1,7 +1,7 @@
 """HoVer-Net without its classification branch (system D): one encoder, one decoder branch per head.
 
-Graham et al. 2019, https://arxiv.org/abs/1812.06499; the encoder is He et al. 2016, "Identity mappings in deep
-residual networks", https://arxiv.org/abs/1603.05027. The encoder's layers are named as in timm
+Graham et al. 2019, https://arxiv.org/abs/1812.06499; the encoder is He et al. 2016, "Identity mappings in
+deep residual networks", https://arxiv.org/abs/1603.05027. The encoder's layers are named as in timm
 (``resnetv2_50``), so that its weights load.
 """
 

@@ -1,8 +1,8 @@
 """Plain convolutional U-Net, the default network of nnU-Net, in 2D and 3D.
 
 Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597; Isensee et al. 2021,
-https://doi.org/10.1038/s41592-020-01008-z. With batch norm, Glorot weights and SELU it is the plain network of
-the multi-head U-Net (system C), with nine levels that of system A, with anisotropic kernels that of system E.
+https://doi.org/10.1038/s41592-020-01008-z. With nine levels it is the network of system A; with batch norm,
+Glorot weights and SELU the plain one of system C; in 3D, with kernels of its own per axis, that of system E.
 """
 
 import math

@@ -1,10 +1,11 @@
 """U-Net on an Xception encoder, with an Inception-SE decoder (system C).
 
-Chollet 2017, https://arxiv.org/abs/1610.02357; Szegedy et al. 2016, https://arxiv.org/abs/1512.00567; Hu et al.
-2018, https://arxiv.org/abs/1709.01507. The encoder's layers are named as in timm (``legacy_xception``), so that
-its weights load.
+Chollet 2017, https://arxiv.org/abs/1610.02357; Szegedy et al. 2016, https://arxiv.org/abs/1512.00567;
+Hu et al. 2018, https://arxiv.org/abs/1709.01507. The encoder's layers are named as in timm
+(``legacy_xception``), so that its weights load.
 """
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -89,7 +90,7 @@ class XceptionBlock(nn.Module):
         else:
             self.skip, self.skipbn = nn.Identity(), nn.Identity()
         layers: list[nn.Module] = []
-        for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
+        for inputs, outputs in pairwise(widths):
             # The first one must leave the input as it is: the shortcut adds it.
             layers += [nn.ReLU(inplace=bool(layers)), SeparableConv(ndim, inputs, outputs)]
             layers.append(norm("batch", ndim, outputs))
