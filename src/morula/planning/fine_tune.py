@@ -42,6 +42,14 @@ def plan_from(
     if facts.ndim != base.ndim:
         msg = f"the images have {facts.ndim} spatial axes, the model {base.ndim}; choose another model."
         raise InputError(msg)
+    labels = sorted(item.label for item in facts.classes)
+    if (facts.task or "instances", labels) != (base.task, sorted(base.classes.values())):
+        msg = (
+            f"the model knows {_labels_of(base.task, base.classes)}, the data set has "
+            f"{_labels_of(facts.task or 'instances', {item.name: item.label for item in facts.classes})}. "
+            "Mend task and [classes] in dataset.toml, or choose another model."
+        )
+        raise InputError(msg)
     fixed = [key for key in KEPT if key in (overrides or {}) and key != "inference"]
     if fixed:
         msg = f"--set {fixed[0]} does not go with --from: the model's weights fix {', '.join(KEPT[:-1])}."
@@ -63,6 +71,11 @@ def plan_from(
     }
     draft = fresh.model_dump(exclude_none=True) | {"training": training, "recipe": base.recipe}
     return validate(Plan, merge(draft, overrides or {})), reasons
+
+
+def _labels_of(task: str, classes: Mapping[str, int]) -> str:
+    """What labels mean, for a message."""
+    return f"the classes {', '.join(classes)}" if task == "semantic" else "single objects"
 
 
 def _scaling(base: Plan, facts: Fingerprint) -> tuple[dict[str, Any], str]:

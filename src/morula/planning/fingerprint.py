@@ -13,9 +13,17 @@ from pydantic import Field
 from morula.data.dataset import Dataset
 from morula.data.sample import Image, Sample
 from morula.errors import InputError
+from morula.planning.classes import (
+    ClassFacts,
+    ClassSample,
+    class_facts,
+    class_intensities,
+    measure_classes,
+)
 from morula.planning.machine import has_bfloat16
 from morula.planning.modality import features, modality_names
 from morula.planning.objects import ObjectFacts, measure_objects
+from morula.representations import Task
 from morula.spec import Spec, validate
 from morula.types import Spacing
 
@@ -156,6 +164,15 @@ class Fingerprint(Spec, frozen=True):
     extent_px: tuple[Distribution, ...]
     """Bounding-box sizes of all objects, per axis."""
 
+    task: Task | None = None
+    """What the labels mean, as the data set says; None when it does not."""
+
+    classes: tuple[ClassFacts, ...] = ()
+    """``semantic``: every class, in the order of its label."""
+
+    class_intensities: tuple[tuple[float, float, float, float], ...] = ()
+    """``semantic``: 0.5 and 99.5 percentile, mean and deviation inside classes, per channel."""
+
     modalities: tuple[ModalityFacts, ...]
     bfloat16: bool = False
     """The machine that measured multiplies in bfloat16 natively."""
@@ -194,6 +211,8 @@ class _Measured:
     facts: ImageFacts
     features: Float64[np.ndarray, " _"]
     objects: ObjectFacts
+    classes: ClassSample | None
+    """Where labels are classes."""
 
 
 def fingerprint(
@@ -220,7 +239,16 @@ def fingerprint(
         measured.append(_measure(dataset, sample))
         if progress is not None:
             progress(done, len(chosen))
-    return _summarise(measured)
+    facts = _summarise(measured)
+    organs = [item.classes for item in measured if item.classes is not None]
+    if not organs:
+        return facts.model_copy(update={"task": dataset.task})
+    semantic = {
+        "task": dataset.task,
+        "classes": class_facts(organs, dataset.classes),
+        "class_intensities": class_intensities(organs),
+    }
+    return facts.model_copy(update=semantic)
 
 
 def _measure(dataset: Dataset, sample: Sample) -> _Measured:
@@ -249,7 +277,9 @@ def _measure(dataset: Dataset, sample: Sample) -> _Measured:
         density=round(objects.density, 4),
         contrast=round(objects.contrast, 4),
     )
-    return _Measured(facts, features(image.pixels), objects)
+    semantic = dataset.task == "semantic" and labels is not None
+    classes = measure_classes(image, labels) if semantic else None
+    return _Measured(facts, features(image.pixels), objects, classes)
 
 
 def _intensity(image: Image) -> tuple[tuple[float, float, float], ...]:

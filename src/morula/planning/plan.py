@@ -306,7 +306,7 @@ class Plan(Spec, frozen=True):
         divisors = self.network.divisors(self.ndim)
         if any(side % step for side, step in zip(self.training.patch_size, divisors, strict=True)):
             patch = list(self.training.patch_size)
-            msg = f"training.patch_size = {patch} must be multiples of {list(divisors)}: the network halves them"
+            msg = f"training.patch_size = {patch} must be multiples of {list(divisors)}: it is halved"
             raise ValueError(msg)
         return self
 

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Num
+from jaxtyping import Bool, Float32, Num
+from scipy import ndimage
 
 from morula.data.sample import RGB, Image
 from morula.errors import InputError
 from morula.planning.plan import Plan
 
 Pixels = Num[np.ndarray, "_ *_"] | Bool[np.ndarray, "_ *_"]
+
+ANISOTROPIC = 3.0
+"""An axis whose pixels are more than so many times as long as the finest is resampled apart (nnU-Net)."""
 
 _CV2_DTYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 
@@ -143,3 +147,71 @@ def _resample_axis(pixels: Pixels, axis: int, size: int) -> Pixels:
     if inner == 1:  # the last axis: all rows in one call
         out[..., 0] = cv2.resize(source[..., 0], (size, outer), interpolation=how)
     return out.reshape(*pixels.shape[:axis], size, *pixels.shape[axis + 1 :])
+
+
+def coarse_axis(spacing: Sequence[float]) -> int | None:
+    """The one axis whose pixels are more than `ANISOTROPIC` times as long as the finest; None without one.
+
+    >>> coarse_axis((7.7, 1.25, 1.25)), coarse_axis((1.0, 1.0, 1.0))
+    (0, None)
+    """
+    long = [axis for axis, step in enumerate(spacing) if step > ANISOTROPIC * min(spacing)]
+    return long[0] if len(long) == 1 else None
+
+
+def plane_axis(plan: Plan, spacing: Sequence[float] | None) -> int | None:
+    """The axis across which planes are taken whole: that of the image, else that of the working grid."""
+    own = coarse_axis(spacing) if spacing else None
+    return coarse_axis(plan.working_spacing) if own is None else own
+
+
+def resample_cubic(pixels: Pixels, shape: Sequence[int], across: int | None) -> Float32[np.ndarray, "_ *_"]:
+    """Resample every channel by third-order splines, and by the nearest plane along the axis `across`.
+
+    As nnU-Net does it (Isensee et al. 2021, https://doi.org/10.1038/s41592-020-01008-z; system E):
+    interpolated between planes that lie far apart, structures would smear. Splines are separable, so every
+    axis is one product with a matrix.
+
+    Args:
+        pixels: ``(C, *spatial)``, finite.
+        shape: New spatial shape.
+        across: See `coarse_axis`.
+
+    Returns:
+        ``(C, *shape)``.
+    """
+    out = np.asarray(pixels, np.float32)
+    for axis, size in enumerate(shape):
+        if size != out.shape[axis + 1]:
+            matrix = interpolation_matrix(out.shape[axis + 1], int(size), 0 if axis == across else 3)
+            out = along_axis(matrix, out, axis + 1)
+    return np.ascontiguousarray(out)
+
+
+def interpolation_matrix(old: int, new: int, order: int) -> Float32[np.ndarray, "new old"]:
+    """What each of `new` pixels takes from each of `old` ones over the same field, pixel centres aligned.
+
+    Args:
+        old: Pixels of the source.
+        new: Pixels of the result.
+        order: Of the spline: 0 nearest, 1 linear, 3 cubic; beyond the edge its pixel goes on.
+
+    >>> interpolation_matrix(2, 4, 1).tolist()
+    [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
+    """
+    if order == 0:
+        source = ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+        return np.eye(old, dtype=np.float32)[source]
+    kernel = ndimage.zoom(np.eye(old), (new / old, 1), order=order, mode="nearest", grid_mode=True)
+    return kernel.astype(np.float32)
+
+
+def along_axis(
+    matrix: Float32[np.ndarray, "new old"], array: Float32[np.ndarray, "*_"], axis: int
+) -> Float32[np.ndarray, "*_"]:
+    """`array` with the pixels along one axis mixed by `matrix`."""
+    outer, inner = array.shape[:axis], array.shape[axis + 1 :]
+    if not inner:
+        return array @ matrix.T
+    lines = np.ascontiguousarray(array).reshape(int(np.prod(outer)), array.shape[axis], -1)
+    return np.matmul(matrix, lines).reshape(*outer, len(matrix), *inner)

@@ -32,9 +32,12 @@ class Normalizer:
     n_bad: int
     """How many of the measured pixels are NaN or infinite; `apply` makes them 0."""
 
+    limits: tuple[tuple[float, float], ...] = ()
+    """Normalised values that a channel is clipped to; `LIMIT` on both sides when empty."""
+
     @classmethod
     def measure(cls, pixels: Pixels, normalization: Normalization) -> "Normalizer":
-        """Measure an image ``(C, *spatial)`` without copying it.
+        """Measure an image ``(C, *spatial)`` without copying it; ``fixed`` measures nothing.
 
         8- and 16-bit integers are measured exactly, from a histogram; wider types on at most about
         `SAMPLES` pixels of a regular grid, so that the result is always the same.
@@ -42,6 +45,8 @@ class Normalizer:
         Raises:
             InputError: The image has no pixel, or none that is a finite number.
         """
+        if normalization.kind == "fixed":
+            return cls._fixed(normalization)
         if _is_replicated(pixels):
             one = cls.measure(pixels[:1], normalization)
             repeat = len(pixels)
@@ -59,10 +64,18 @@ class Normalizer:
             raise InputError(msg)
         return cls(np.array(offsets, np.float64), np.array(scales, np.float64), n_bad)
 
+    @classmethod
+    def _fixed(cls, normalization: Normalization) -> "Normalizer":
+        """Clipped to the stored range, then mean 0 and deviation 1: system E's recipe for CT."""
+        low, high, mean, deviation = np.array(normalization.fixed, np.float64).T
+        scale = np.array([_inverse(width) for width in deviation.tolist()])
+        limits = zip(((low - mean) * scale).tolist(), ((high - mean) * scale).tolist(), strict=True)
+        return cls(mean, scale, 0, tuple(limits))
+
     def apply(self, pixels: Pixels) -> Float32[np.ndarray, "_ *_"]:
         """Normalise the image or a crop ``(C, *spatial)``; constant channels and bad pixels become 0."""
         if _is_replicated(pixels) and len(set(self.offset)) == len(set(self.scale)) == 1:
-            one = Normalizer(self.offset[:1], self.scale[:1], self.n_bad)
+            one = Normalizer(self.offset[:1], self.scale[:1], self.n_bad, self.limits[:1])
             return one.apply(pixels[:1]).repeat(len(pixels), axis=0)
         exact = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
         work = np.float32 if exact else np.float64
@@ -71,7 +84,8 @@ class Normalizer:
         crop = pixels if finite is None or finite.all() else np.where(finite, pixels, 0)
         out = crop.astype(work) - self.offset.reshape(shape).astype(work)
         out *= self.scale.reshape(shape).astype(work)
-        np.clip(out, -LIMIT, LIMIT, out=out)
+        low, high = np.array(self.limits or [(-LIMIT, LIMIT)] * len(out), work).T
+        np.clip(out, low.reshape(shape), high.reshape(shape), out=out)
         if crop is not pixels:
             out[~finite] = 0  # pyright: ignore[reportOptionalOperand]
         return out.astype(np.float32, copy=False)
