@@ -84,6 +84,12 @@ def test_what_the_weights_fix_cannot_be_set(base, make_facts, given: str):
         plan_from(base, make_facts(), overrides)
 
 
+def test_the_model_says_which_channels_there_are(base, make_facts):
+    """Images whose names have nothing in common are no reason to refuse: the model's channels are picked."""
+    facts = make_facts(names=[("red", "green", "blue", "dapi"), ("actin", "tubulin")], n_images=2)
+    assert plan_from(base, facts)[0].channels == base.channels
+
+
 def test_images_of_other_dimensions_are_refused(base, make_facts):
     with pytest.raises(InputError, match="3 spatial axes, the model 2; choose another model"):
         plan_from(base, make_facts(ndim=3))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from morula.evaluation.page import duration
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
@@ -172,20 +174,6 @@ class _Pace:
         """Time left, in words; empty when unknown."""
         speed = self._per_second()
         return f"{duration((total - self._done) / speed)} left" if speed > 0 else ""
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> duration(8.4), duration(90.0), duration(7260.0)
-    ('8 s', '1 min 30 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _console(*, stderr: bool = False) -> Any:

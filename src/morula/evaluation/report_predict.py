@@ -14,6 +14,7 @@ from morula.evaluation.page import (
     Html,
     Number,
     document,
+    duration,
     facts,
     join,
     node,
@@ -128,7 +129,7 @@ class PredictReport:
             tile("Diameter", f"{number(_median(diameters), 1)} px", "median over images"),
             tile("Confidence", number(_median([_certainty(row) for row in done]), 2), "median over images"),
             tile("To review", number(len(review)), "images, see below" if review else "nothing stands out"),
-            tile("Time", _duration(seconds), f"{seconds / max(1, len(done)):.2f} s per image"),
+            tile("Time", duration(seconds), f"{seconds / max(1, len(done)):.2f} s per image"),
         ]
         return section("Overview", tiles(cards))
 
@@ -310,13 +311,6 @@ def _median(values: Sequence[Number]) -> float | None:
         return None
     middle = len(known) // 2
     return float(known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2)
-
-
-def _duration(seconds: Number) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _command(command: Any) -> str:

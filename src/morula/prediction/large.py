@@ -17,7 +17,7 @@ from morula.labels.overlap import overlap_table
 from morula.labels.renumber import compact
 from morula.prediction.confidence import Sums, evidence, evidence_sums, score
 from morula.prediction.segmentation import Segmentation
-from morula.representations import Head, Representation
+from morula.representations import Head, Representation, decode_to_shape
 from morula.types import Labels, Maps, Spacing
 
 WHOLE = 1 << 24
@@ -88,12 +88,9 @@ def decode_blocks(
     seams = _Seams(shape)
     for block in blocks:
         maps = window.take(block.start, block.stop)
-        decoded = representation.decode(maps, spacing)
-        # A coarse map covers the image with up to one pixel too many.
-        inside = (slice(block.stop - block.start), *[slice(n) for n in shape[1:]])
-        labels = np.ascontiguousarray(decoded[inside])
+        labels = decode_to_shape(representation, maps, spacing, (block.stop - block.start, *shape[1:]))
         foreground, border = evidence(maps, representation, labels.shape)
-        del maps, decoded
+        del maps
         rows = (block.first - block.start, block.last - block.start)
         seams.add(block, labels, evidence_sums(labels, foreground, border, rows))
     return seams.finish()
