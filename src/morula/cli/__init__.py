@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from morula.cli import data, lists, prediction, training
+from morula.cli import data, lists, prediction, selftrain, training
 from morula.cli.terminal import fail
 from morula.errors import InputError
 
@@ -49,6 +49,7 @@ for verb in (
     data.plan,
     data.prepare,
     training.train,
+    selftrain.selftrain,
     training.tune,
     prediction.predict,
     prediction.evaluate,

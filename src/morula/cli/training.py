@@ -43,6 +43,10 @@ def train(
         str | None, typer.Option("--from", metavar="MODEL", help="Fine-tune a shipped model or a run.")
     ] = None,
     select: Selection = None,
+    labelled: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Use the labels of N images only; the others are unlabelled."),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Train a model on labelled images: check, plan, prepare, train, tune the decoder, evaluate, report.
@@ -54,7 +58,9 @@ def train(
 
     request = None
     if out is None:
-        _refuse_options(recipe != "auto", changes, select, fold is not None, folds, budget, start_from)
+        _refuse_options(
+            recipe != "auto", changes, select, fold is not None, folds, budget, start_from, labelled
+        )
     else:
         request = request_of(
             data,
@@ -65,6 +71,7 @@ def train(
             folds=folds,
             budget_s=parse_budget(budget) if budget else None,
             start_from=_name_or_path(start_from),
+            labelled=labelled,
         )
     with Progress() as progress:
         summary = run_training(out or data, request, device=device, progress=progress)

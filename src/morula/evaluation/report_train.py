@@ -36,6 +36,7 @@ from morula.evaluation.report_evaluate import (
     score_section,
     strata_section,
 )
+from morula.evaluation.report_rounds import rounds_section
 from morula.spec import read_reasons
 
 MOST_POINTS = 300
@@ -76,6 +77,9 @@ class TrainReport:
     pictures: dict[str, Path] = field(default_factory=dict)
     """Comparison of truth and prediction by validation image, the worst first."""
 
+    rounds: Html = field(default_factory=Html)
+    """Section about self-training; empty when the run is none."""
+
     @classmethod
     def load(cls, folder: Path) -> "TrainReport":
         """From a run folder.
@@ -100,6 +104,7 @@ class TrainReport:
             problems=_optional(folder / "check.json").get("problems", []),
             request=tomllib.loads(request.read_text(encoding="utf-8")) if request.is_file() else {},
             pictures=pictures_of(metrics, folder),
+            rounds=rounds_section(folder),
         )
 
     @property
@@ -116,7 +121,7 @@ class TrainReport:
 
     def page(self) -> str:
         """The whole page."""
-        parts = [self._found_by_doctor("error"), self._overview()]
+        parts = [self._found_by_doctor("error"), self._overview(), self.rounds]
         if self.metrics:
             parts += [score_section(self.metrics, "Validation scores", _how_validated())]
             parts += [curve_section(self.metrics["curve"]), strata_section(self.metrics)]

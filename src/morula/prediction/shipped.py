@@ -66,17 +66,21 @@ def read_plan(folder: Path) -> Plan:
     return plan.model_copy(update={"representation": read_tuned(tuned, plan.representation).default})
 
 
-def weight_files(folder: Path) -> tuple[Path, ...]:
+def weight_files(folder: Path, stem: str = "weights") -> tuple[Path, ...]:
     """The weights of every fold, in order.
+
+    Args:
+        folder: Of the model.
+        stem: Which weights: ``weights`` are the best ones, ``snapshot_1`` ... those kept on the way.
 
     Raises:
         InputError: There are none yet.
     """
-    folds = tuple(sorted(folder.glob("fold_*/weights.safetensors"), key=_fold_number))
-    single = folder / "weights.safetensors"
+    folds = tuple(sorted(folder.glob(f"fold_*/{stem}.safetensors"), key=_fold_number))
+    single = folder / f"{stem}.safetensors"
     found = folds or ((single,) if single.exists() else ())
     if not found:
-        msg = f"{folder} has a plan but no fold_*/weights.safetensors; train it: morula train {folder}"
+        msg = f"{folder} has a plan but no fold_*/{stem}.safetensors; train it: morula train {folder}"
         raise InputError(msg)
     return found
 

@@ -77,7 +77,7 @@ def train(
     plan_run(work, progress)
     prepared = work.prepare(progress)
     _fix_steps(work, prepared, device)
-    _train_folds(work, prepared, device, progress)
+    _train_folds(work, prepared, work.prepare_pseudo(progress), device, progress)
     _tune(work, prepared, device, progress)
     metrics = _evaluate(work, device, progress)
     render_report(TrainReport.load(run), run / "report.html")
@@ -116,27 +116,38 @@ def _fix_steps(run: Run, prepared: Sequence[Prepared], device: str) -> None:
     run.write(marker, json.dumps({"budget_s": budget, "seconds_per_step": seconds, "steps": steps}) + "\n")
 
 
-def _train_folds(run: Run, prepared: Sequence[Prepared], device: str, progress: Progress) -> None:
-    plan, start = run.plan(), _start_weights(run)
+def _train_folds(
+    run: Run, prepared: Sequence[Prepared], pseudo: Sequence[Prepared], device: str, progress: Progress
+) -> None:
+    plan = run.plan()
     for number, held_out in folds_of(run):
         inside = [sample for sample in prepared if sample.id not in held_out]
         outside = [sample for sample in prepared if sample.id in held_out]
         train_fold(
             plan,
-            inside,
+            with_pseudo(inside, pseudo),
             run.fold(number),
             validate=looker(plan, outside, device) if outside else None,
             device=device,
-            start_from=start,
+            start_from=_start_weights(run, number),
             progress=progress(f"train fold {number}"),
         )
 
 
-def _start_weights(run: Run) -> dict[str, Tensor] | None:
+def with_pseudo(labelled: Sequence[Prepared], pseudo: Sequence[Prepared]) -> list[Prepared]:
+    """All of them, the labelled ones repeated until they are as many as the pseudo-labelled ones (ST++)."""
+    times = max(1, -(-len(pseudo) // len(labelled))) if labelled else 1
+    return [*labelled] * times + [*pseudo]
+
+
+def _start_weights(run: Run, fold: int) -> dict[str, Tensor] | None:
     name = run.request().start_from
     if name is None:
         return None
-    path = weight_files(find_folder(name))[0]
+    folder = find_folder(name)
+    # A teacher's other folds were trained on the images that this fold is validated on.
+    own = folder / f"fold_{fold}" / "weights.safetensors"
+    path = own if own.exists() else weight_files(folder)[0]
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
