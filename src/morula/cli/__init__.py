@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from morula.cli import data, lists, prediction, selftrain, training
+from morula.cli import compare, data, lists, prediction, selftrain, training
 from morula.cli.terminal import fail
 from morula.errors import InputError
 
@@ -53,6 +53,7 @@ for verb in (
     training.tune,
     prediction.predict,
     prediction.evaluate,
+    compare.compare,
     lists.recipes,
     lists.models,
 ):

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from morula.data.files import write_atomic
+from morula.evaluation.report_compare import CompareReport
 from morula.evaluation.report_evaluate import EvaluateReport
 from morula.evaluation.report_predict import PredictReport
 from morula.evaluation.report_train import TrainReport
 
-__all__ = ["EvaluateReport", "PredictReport", "Report", "TrainReport", "render_report"]
+__all__ = ["CompareReport", "EvaluateReport", "PredictReport", "Report", "TrainReport", "render_report"]
 
-Report = PredictReport | EvaluateReport | TrainReport
+Report = PredictReport | EvaluateReport | TrainReport | CompareReport
 """What a stage leaves in its folder; each has ``load(folder)`` and ``page()``."""
 
 
