@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from morula.errors import InputError
 from morula.planning import rules
-from morula.planning.plan import Plan
+from morula.planning.plan import Plan, Retraining
 from morula.planning.planner import merge
 from morula.spec import validate
 
@@ -47,16 +47,14 @@ def plan_round(
             f" {' and '.join(CHANGEABLE)} only. Train another teacher."
         )
         raise InputError(msg)
-    changes, reasons = _gentle(teacher) if method == "iterative" else _strong(teacher)
-    table = merge(teacher.model_dump(exclude_none=True), {"training": changes})
-    # A table of another kind replaces all of what was there.
-    if "schedule" in changes:
-        table["training"]["schedule"] = changes["schedule"]
-    return validate(Plan, merge(table, overrides or {})), reasons
+    table = teacher.model_dump(exclude_none=True)
+    asked = validate(Plan, merge(table, overrides or {})).training
+    changes, reasons = _gentle(teacher, asked.retraining) if method == "iterative" else _strong(teacher)
+    return validate(Plan, merge(merge(table, {"training": changes}), overrides or {})), reasons
 
 
-def _gentle(teacher: Plan) -> tuple[dict[str, Any], dict[str, str]]:
-    training, retraining = teacher.training, teacher.training.retraining
+def _gentle(teacher: Plan, retraining: Retraining) -> tuple[dict[str, Any], dict[str, str]]:
+    training = teacher.training
     steps = max(1, round(retraining.share * training.steps))
     changes = {
         "steps": steps,
