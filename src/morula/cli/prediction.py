@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from morula.cli.failures import exit_with_failures
+from morula.cli.failures import exit_with_failures, show_warnings
 from morula.cli.options import (
     Axes,
     Channels,
@@ -65,6 +65,10 @@ def predict(
         typer.Option(metavar="PX|auto", help="Typical object diameter in pixels; auto measures it first."),
     ] = None,
     device: Device = "cpu",
+    engine: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="torch, openvino, onnxruntime; auto is the fastest installed."),
+    ] = "auto",
     workers: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Threads that read and write images while the network runs."),
@@ -90,6 +94,7 @@ def predict(
             pixel_size=parse_pixel_size(pixel_size),
             diameter=parse_diameter(diameter),
             device=device,
+            engine=engine,
             workers=workers,
             export=parse_names(export) or (),
             progress=progress("predict"),
@@ -99,6 +104,7 @@ def predict(
     objects = sum(row.n_objects for row in summary.rows)
     say(f"{summary.done} of {len(summary.rows)} images done{before}; {objects} objects.")
     say(f"Report: {out / 'report.html'}")
+    show_warnings(summary.warnings)
     exit_with_failures(summary.failed, nothing_done=summary.done == 0)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,16 +15,24 @@ from morula.errors import InputError
 from morula.labels.measure import diameters
 from morula.labels.resample import resample_labels
 from morula.planning.plan import Plan
+from morula.prediction.classes import decode_classes
 from morula.prediction.confidence import needed_heads
-from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
 from morula.prediction.engines import Engine, accelerate, choose_engine
+from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.tiles import tile_grid
-from morula.preprocessing.geometry import resample, select_channels, working_shape
-from morula.preprocessing.intensity import Normalizer
+from morula.preprocessing.geometry import (
+    plane_axis,
+    resample,
+    resample_cubic,
+    select_channels,
+    working_shape,
+)
+from morula.preprocessing.intensity import Normalizer, normalize
 from morula.representations import Head
+from morula.representations.class_distance import ClassDistance
 from morula.types import Map, Maps, Spacing
 
 _NEAR = (0.8, 1.25)
@@ -94,7 +102,7 @@ class Model:
         spacing_um: Spacing | None = None,
         progress: Progress | None = None,
     ) -> Segmentation:
-        """Instances of an image of any size, on the image's own grid.
+        """Instances (or classes) of an image of any size, on the image's own grid.
 
         Args:
             image: ``(C, *spatial)``; channels are picked by name.
@@ -106,6 +114,11 @@ class Model:
         Raises:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
+        if spacing_um is not None:
+            image = replace(image, spacing_um=spacing_um)
+        if diameter_px is not None and self.plan.task == "semantic":
+            msg = "classes are found at a physical pixel size: give --pixel-size instead of --diameter."
+            raise InputError(msg)
         if diameter_px != "auto":
             return self._segment(image, self._shape(image, diameter_px, spacing_um), progress)
         shape = self._shape(image, None, spacing_um)
@@ -134,7 +147,8 @@ class Model:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
         pixels, normalizer = self._input(image, self._shape(image, diameter_px, spacing_um))
-        return self.maps_of(normalizer.apply(pixels), progress=progress)
+        normalized = pixels if normalizer is None else normalizer.apply(pixels)
+        return self.maps_of(normalized, progress=progress)
 
     def maps_of(
         self, pixels: Map, *, heads: tuple[Head, ...] | None = None, progress: Progress | None = None
@@ -168,12 +182,16 @@ class Model:
         """Spatial shape of the image on the working grid."""
         return working_shape(image.pixels.shape[1:], self.plan, spacing_um or image.spacing_um, diameter_px)
 
-    def _input(self, image: Image, shape: tuple[int, ...]) -> tuple[np.ndarray, Normalizer]:
+    def _input(self, image: Image, shape: tuple[int, ...]) -> tuple[np.ndarray, Normalizer | None]:
         """The plan's channels on the working grid, in their own dtype, and how to normalise them.
 
-        Measured on the image's own grid, as in training: resampling narrows the range of intensities.
+        Measured on the image's own grid, as in training: resampling narrows the range of intensities. What is
+        resampled by splines is normalised already (None): they would smear what is to be clipped.
         """
         pixels = select_channels(image, self.plan.channels)
+        if self.plan.scaling.interpolation == "cubic":
+            normalized = normalize(pixels, self.plan.normalization)
+            return resample_cubic(normalized, shape, plane_axis(self.plan, image.spacing_um)), None
         return resample(pixels, shape), Normalizer.measure(pixels, self.plan.normalization)
 
     def _segment(self, image: Image, shape: tuple[int, ...], progress: Progress | None) -> Segmentation:
@@ -181,6 +199,9 @@ class Model:
         pixels, normalizer = self._input(image, shape)
         heads = needed_heads(plan.representation, plan.ndim)
         bands = self._bands(pixels, heads, normalizer, progress)
+        if isinstance(plan.representation, ClassDistance):
+            across = plane_axis(plan, image.spacing_um)
+            return decode_classes(bands, shape, image.pixels.shape[1:], plan.representation, across)
         blocks = cut_blocks(shape, 2 * plan.halo_px[0], coarsest(heads))
         found = decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
         if shape == image.pixels.shape[1:]:

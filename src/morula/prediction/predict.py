@@ -3,7 +3,7 @@
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import cv2
 import numpy as np
 
-from morula.data.dataset import find_images
+from morula.data.axes import show
 from morula.data.files import write_atomic
 from morula.data.formats import read_image, write_labels
+from morula.data.image_checks import check_image
+from morula.data.nifti import is_nifti, write_nifti_labels
 from morula.data.sample import Image
 from morula.errors import InputError
 from morula.labels.measure import measure
 from morula.prediction.exports import check_rois, write_geojson, write_rois
-from morula.prediction.measurements import Measurements
+from morula.prediction.inputs import Input, find_inputs
+from morula.prediction.measurements import Measurements, name_classes
 from morula.prediction.overlay import draw_overlay
-from morula.prediction.record import ImageRow, Options, PredictSummary, Record, stamp_of
+from morula.prediction.record import ImageRow, Options, PredictSummary, Record, peak_memory_mb, stamp_of
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, fingerprint_of, read_plan
 from morula.spec import nearest
@@ -45,7 +48,7 @@ class OutputError(InputError):
 
 
 def predict(  # noqa: PLR0913 - one parameter per option of the command
-    images: Sequence[Path],
+    images: Sequence[Path] | Mapping[str, Path],
     out: Path,
     *,
     model: str | Path = "nuclei",
@@ -54,17 +57,18 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     pixel_size: tuple[float, ...] | float | None = None,
     diameter: float | Literal["auto"] | None = None,
     device: str = "cpu",
+    engine: str = "auto",
     workers: int = 1,
     export: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictSummary:
     """Segment images; images that an earlier run finished with the same model and options are skipped.
 
-    Writes ``labels/ID.tif``, ``overlays/ID.png``, ``measurements.csv`` and ``run.json`` into `out`, each file
-    as a whole or not at all. An image that cannot be read or segmented is recorded and the others go on.
+    Writes ``labels/ID.tif`` (classes of a NIfTI image: ``labels/ID.nii.gz``), ``overlays/ID.png``,
+    ``measurements.csv`` and ``run.json`` into `out`, each file as a whole or not at all. An image that cannot be read or segmented is recorded and the others go on.
 
     Args:
-        images: Files and folders; subfolders are kept in the ids.
+        images: Files and folders; subfolders are kept in the ids. Or files by their ids.
         out: Output folder; made when missing.
         model: A shipped model's name or a run folder.
         axes: Letters of the stored axes, where files do not say.
@@ -72,40 +76,44 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         pixel_size: Micrometres, one number or one per axis, where files do not say.
         diameter: Typical object diameter in pixels of the image, or ``"auto"`` to measure it first.
         device: As torch names it.
+        engine: What runs the network: ``torch``, ``openvino``, ``onnxruntime``, or ``auto`` for the fastest
+            that is installed.
         workers: Threads that read and write while the network runs.
         export: Any of `EXPORTS`.
         progress: Called with images (one image: tiles) done and all.
 
     Raises:
-        InputError: No images, an unknown model, device or export, or `out` cannot be written.
+        InputError: No images, an unknown model, device, engine or export, or `out` cannot be written.
     """
     start = time.monotonic()
     for name in export:
         if name not in EXPORTS:
             msg = f"unknown export {nearest(name, list(EXPORTS))}"
             raise InputError(msg)
-    found = find_images(images)
+    given = list(images.values()) if isinstance(images, Mapping) else images
+    found = find_inputs(images, read_plan(find_folder(model)).channels, channels=channels, axes=axes)
     spacing = (pixel_size,) if isinstance(pixel_size, int | float) else pixel_size
-    options = Options(axes, channels, spacing, diameter, device, tuple(export))
-    record = Record.resume(out, _header(images, out, model, options))
-    todo = [(id_, path) for id_, path in found if not record.finished(id_, path, _exports(id_, export))]
-    for id_, _ in todo:
-        record.rows.pop(id_, None)
+    options = Options(axes, channels, spacing, diameter, device, engine, tuple(export))
+    record = Record.resume(out, _header(given, out, model, options))
+    todo = [each for each in found if not record.finished(each, _exports(each.id, export))]
+    for each in todo:
+        record.rows.pop(each.id, None)
     record.save(now=True)
     job = _Job(out, options, record, Measurements(out, record.rows))
     if todo:
-        job.run(todo, _load(model, device, record), workers, progress, len(found))
+        job.run(todo, _load(model, options, record), workers, progress, len(found))
     record.header["seconds"] = round(time.monotonic() - start, 3)
+    record.header["peak_memory_mb"] = peak_memory_mb()
     record.save(now=True)
-    rows = tuple(record.rows[id_] for id_, _ in found)
+    rows = tuple(record.rows[each.id] for each in found)
     return PredictSummary(out, rows, len(found) - len(todo), time.monotonic() - start)
 
 
-def _load(model: str | Path, device: str, record: Record) -> Model:
+def _load(model: str | Path, options: Options, record: Record) -> Model:
     from morula.prediction.model import Model
 
-    loaded = Model.load(model, device)
-    record.header["precision"] = loaded.precision
+    loaded = Model.load(model, options.device, engine=options.engine)
+    record.header |= {"engine": loaded.engine, "precision": loaded.precision}
     return loaded
 
 
@@ -123,6 +131,7 @@ def _header(images: Sequence[Path], out: Path, model: str | Path, options: Optio
         },
         "model": folder.resolve().name,
         "plan_hash": read_plan(folder).hash,
+        "classes": read_plan(folder).classes,
         "weights_hash": weights,
         "device": options.device,
         "options": asdict(options),
@@ -145,7 +154,7 @@ class _Job:
 
     def run(
         self,
-        todo: Sequence[tuple[str, Path]],
+        todo: Sequence[Input],
         model: Model,
         workers: int,
         progress: Callable[[int, int], None] | None,
@@ -156,8 +165,8 @@ class _Job:
         pool = ThreadPoolExecutor(max(1, workers))
         writes: deque[Future[tuple[ImageRow, list[dict[str, Any]]]]] = deque()
         try:
-            for id_, path, image in self._read_ahead(pool, todo, max(1, workers)):
-                row, results = self._segment(id_, path, image, model, tiles)
+            for source, image in self._read_ahead(pool, todo, max(1, workers)):
+                row, results = self._segment(source, image, model, tiles)
                 if results is None:
                     self._finish(row, [])
                 else:
@@ -182,29 +191,29 @@ class _Job:
             return
 
     def _read_ahead(
-        self, pool: ThreadPoolExecutor, todo: Sequence[tuple[str, Path]], ahead: int
-    ) -> Iterator[tuple[str, Path, "Future[Image]"]]:
-        waiting: deque[tuple[str, Path, Future[Image]]] = deque()
-        for id_, path in todo:
-            waiting.append((id_, path, pool.submit(self._read, path)))
+        self, pool: ThreadPoolExecutor, todo: Sequence[Input], ahead: int
+    ) -> Iterator[tuple[Input, "Future[Image]"]]:
+        waiting: deque[tuple[Input, Future[Image]]] = deque()
+        for source in todo:
+            waiting.append((source, pool.submit(self._read, source.files)))
             if len(waiting) > ahead:
                 yield waiting.popleft()
         yield from waiting
 
-    def _read(self, path: Path) -> Image:
+    def _read(self, files: tuple[Path, ...]) -> Image:
         options = self.options
-        return read_image(path, axes=options.axes, channels=options.channels, spacing_um=options.pixel_size)
+        return read_image(files, axes=options.axes, channels=options.channels, spacing_um=options.pixel_size)
 
     def _segment(
         self,
-        id_: str,
-        path: Path,
+        source: Input,
         reading: "Future[Image]",
         model: Model,
         progress: Callable[[int, int], None] | None,
     ) -> tuple[ImageRow, tuple[Image, Segmentation] | None]:
         start = time.monotonic()
-        row = ImageRow(id_, str(path), stamp_of(path))
+        warnings = (source.warning,) if source.warning else ()
+        row = ImageRow(source.id, show(source.files), stamp_of(source.files), warnings=warnings)
         try:
             image = reading.result()
             found = model.segment(image, diameter_px=self.options.diameter, progress=progress)
@@ -220,14 +229,19 @@ class _Job:
     ) -> tuple[ImageRow, list[dict[str, Any]]]:
         """All files of one image; runs beside the network."""
         try:
+            doubts = [found.message for found in check_image(image, Path(row.image), row.id)]
             rows = measure(found.labels, image, image.spacing_um, found.confidence)
+            rows = name_classes(rows, self.record.header["classes"])
             picture = draw_overlay(image, found.labels)
         except Exception as error:
             return _failed(row, error), []
         exports = _exports(row.id, self.options.export)
-        names = {"labels": f"labels/{row.id}.tif", "overlay": f"overlays/{row.id}.png"}
+        names = {"labels": f"labels/{row.id}{self._suffix(row)}", "overlay": f"overlays/{row.id}.png"}
         try:
-            write_labels(self.out / names["labels"], found.labels)
+            if names["labels"].endswith(".tif"):
+                write_labels(self.out / names["labels"], found.labels)
+            else:
+                write_nifti_labels(self.out / names["labels"], found.labels, Path(row.image))
             write_picture(self.out / names["overlay"], picture)
             for name, place in zip(self.options.export, exports, strict=True):
                 if name == "roi":
@@ -236,7 +250,14 @@ class _Job:
                     write_geojson(self.out / place, found.labels, found.confidence)
         except InputError as error:
             raise OutputError(str(error)) from error
-        return replace(row, **names, exports=exports, **_digest(rows)), rows
+        warnings = (*row.warnings, *doubts)
+        return replace(row, **names, exports=exports, warnings=warnings, **_digest(rows)), rows
+
+    def _suffix(self, row: ImageRow) -> str:
+        """Classes of a NIfTI image lie in space as it does, for the programs that show both."""
+        if self.record.header["classes"] and is_nifti(Path(row.image)):
+            return ".nii.gz"
+        return ".tif"
 
     def _finish(self, row: ImageRow, rows: list[dict[str, Any]]) -> None:
         self.measurements.append(row.id, rows)

@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import json
+import resource
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from typing import Any, Literal
 
 from morula.data.files import write_atomic
 from morula.errors import InputError
+from morula.prediction.inputs import Input
 
 FILE = "run.json"
 """Name of the record in the output folder."""
@@ -28,6 +31,7 @@ class Options:
     pixel_size: tuple[float, ...] | None = None
     diameter: float | Literal["auto"] | None = None
     device: str = "cpu"
+    engine: str = "auto"
     export: tuple[str, ...] = ()
 
     def key(self, weights_hash: str) -> str:
@@ -44,6 +48,7 @@ class Options:
             "--pixel-size": ",".join(f"{size:g}" for size in self.pixel_size or ()),
             "--diameter": None if self.diameter is None else str(self.diameter),
             "--device": self.device,
+            "--engine": self.engine,
             "--export": ",".join(self.export),
         }
         pairs = [word for name, value in given.items() if value for word in (name, value)]
@@ -58,13 +63,16 @@ class ImageRow:
     """Stem with its subfolder."""
 
     image: str
-    """The file that was read."""
+    """The file that was read; the first of several."""
 
     stamp: str = ""
-    """Size and time of change of that file: a changed file is predicted again."""
+    """Size and time of change of its files: a changed one is predicted again."""
 
     failure: str | None = None
     """Why there is no result; None when there is one."""
+
+    warnings: tuple[str, ...] = ()
+    """What somebody should look at: NaN in the image, say."""
 
     labels: str | None = None
     overlay: str | None = None
@@ -107,14 +115,25 @@ class PredictSummary:
         """File and message of every image without a result."""
         return {row.image: row.failure for row in self.rows if row.failure is not None}
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What somebody should look at; the messages name the files."""
+        return tuple(warning for row in self.rows for warning in row.warnings)
 
-def stamp_of(path: Path) -> str:
+
+def stamp_of(files: Sequence[Path]) -> str:
     """What changes when a file (or, for Zarr, a folder) is written again; empty when it cannot be asked."""
     try:
-        status = path.stat()
+        return " ".join(f"{status.st_size}-{status.st_mtime_ns}" for status in map(Path.stat, files))
     except OSError:
         return ""
-    return f"{status.st_size}-{status.st_mtime_ns}"
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process has held so far, in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Linux counts in kilobytes, macOS in bytes.
+    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
 @dataclass
@@ -146,10 +165,10 @@ class Record:
                     record.rows[row.id] = row
         return record
 
-    def finished(self, id_: str, path: Path, exports: tuple[str, ...]) -> bool:
+    def finished(self, source: Input, exports: tuple[str, ...]) -> bool:
         """Whether an image has all its results and has not changed since."""
-        row = self.rows.get(id_)
-        if row is None or row.stamp != stamp_of(path):
+        row = self.rows.get(source.id)
+        if row is None or row.stamp != stamp_of(source.files):
             return False
         wanted = [row.labels, row.overlay, *exports]
         return all(name is not None and (self.folder / name).is_file() for name in wanted)

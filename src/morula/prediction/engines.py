@@ -1,0 +1,175 @@
+"""Engines: the same network run by torch, OpenVINO or ONNX Runtime. Imports torch.
+
+The network is exported once to an ONNX graph beside its weights, keyed by plan and weights; both engines read
+that graph. An engine takes the place of the network: image in, list of one dict of logits out.
+"""
+
+import hashlib
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from morula.data.files import write_atomic
+from morula.errors import InputError
+from morula.planning.plan import Plan
+
+Engine = Literal["auto", "torch", "openvino", "onnxruntime"]
+"""``auto`` is OpenVINO on a CPU where it is installed, else torch."""
+
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "torch": (),
+    "openvino": ("openvino", "onnx"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+}
+
+_OPSET = 17
+
+
+def choose_engine(wanted: str, device: str) -> Engine:
+    """The engine to use: as wanted, or the fastest that is installed.
+
+    Args:
+        wanted: One of `Engine`.
+        device: As torch names it; only torch runs on others than the CPU.
+
+    Raises:
+        InputError: There is no such engine, it is not installed, or it does not run on `device`.
+    """
+    if wanted not in get_args(Engine):
+        msg = f"there is no engine {wanted!r}; engines are {', '.join(get_args(Engine))}."
+        raise InputError(msg)
+    on_cpu = torch.device(device).type == "cpu"
+    if wanted == "auto":
+        return "openvino" if on_cpu and _installed("openvino") else "torch"
+    if not _installed(wanted):
+        missing = " ".join(name for name in _NEEDS[wanted] if importlib.util.find_spec(name) is None)
+        msg = f"engine {wanted} needs packages that are not installed: python -m pip install {missing}"
+        raise InputError(msg)
+    if wanted != "torch" and not on_cpu:
+        msg = f"engine {wanted} runs on the CPU only, not on {device}. Choose --engine torch."
+        raise InputError(msg)
+    return wanted  # pyright: ignore[reportReturnType]
+
+
+def _installed(engine: str) -> bool:
+    return all(importlib.util.find_spec(name) for name in _NEEDS[engine])
+
+
+def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) -> nn.Module:
+    """`network` run by `engine`; torch gives the network itself.
+
+    Args:
+        network: In evaluation mode, on the CPU.
+        plan: Says channels and heads.
+        weights: The file that `network` was loaded from; the graph is kept beside it.
+        engine: As `choose_engine` gave it.
+
+    Raises:
+        InputError: The engine cannot run this network.
+    """
+    if engine == "torch":
+        return network
+    names = tuple(head.name for head in plan.representation.heads(plan.ndim))
+    try:
+        graph = _graph(network, plan, weights, names)
+        start = _start_openvino if engine == "openvino" else _start_onnxruntime
+        return _Graph(start(graph), names)
+    except (RuntimeError, OSError) as error:
+        msg = f"engine {engine} cannot run this network: {str(error).splitlines()[0]} Choose --engine torch."
+        raise InputError(msg) from error
+
+
+class _Graph(nn.Module):
+    """A graph in the network's place."""
+
+    def __init__(self, run: Callable[[np.ndarray], Sequence[np.ndarray]], names: tuple[str, ...]) -> None:
+        super().__init__()
+        self._run, self._names = run, names
+
+    def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
+        """Image ``(batch, channels, *spatial)`` to one dict of logits, in a list of one."""
+        outputs = self._run(np.ascontiguousarray(image.numpy()))
+        return [{name: torch.from_numpy(logits) for name, logits in zip(self._names, outputs, strict=True)}]
+
+
+class _Outputs(nn.Module):
+    """The network with its logits as a tuple, which is what a graph can hold."""
+
+    def __init__(self, network: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        logits = self.network(image)[0]
+        return tuple(logits[name] for name in self.names)
+
+
+def _graph(network: nn.Module, plan: Plan, weights: Path, names: tuple[str, ...]) -> Path:
+    """The exported graph, from the first folder that has or takes it."""
+    key = hashlib.sha256(plan.hash.encode() + weights.read_bytes()).hexdigest()[:12]
+    name = f"{weights.stem}-{key}.onnx"
+    folders = (weights.parent, Path.home() / ".cache" / "morula")
+    for folder in folders:
+        if (folder / name).exists():
+            return folder / name
+    try:
+        return _export(network, plan, folders[0] / name, names)
+    except (OSError, InputError):
+        # The package's own folder may be read-only.
+        folders[1].mkdir(parents=True, exist_ok=True)
+        return _export(network, plan, folders[1] / name, names)
+
+
+def _export(network: nn.Module, plan: Plan, path: Path, names: tuple[str, ...]) -> Path:
+    divisors = plan.network.divisors(plan.ndim)
+    example = torch.zeros(1, len(plan.channels), *(2 * d for d in divisors))
+    spatial = {axis: f"n{axis}" for axis in range(2, 2 + plan.ndim)}
+    with write_atomic(path) as temporary, warnings.catch_warnings():
+        # Tracing warns of sizes that become constants; the tests compare other sizes with torch.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            _Outputs(network, names).to(memory_format=torch.contiguous_format),  # pyright: ignore[reportCallIssue, reportArgumentType]
+            (example,),
+            str(temporary),
+            dynamo=False,
+            input_names=["image"],
+            output_names=list(names),
+            dynamic_axes={"image": {0: "batch", **spatial}},
+            opset_version=_OPSET,
+        )
+    return path
+
+
+def _start_openvino(graph: Path) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+    import openvino
+
+    core = openvino.Core()
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    compiled = core.compile_model(core.read_model(graph), "CPU", settings)
+    request = compiled.create_infer_request()
+    # Copies: the next call overwrites the engine's own output buffers.
+    return lambda image: [np.array(out.data) for out in _inferred(request, image)]
+
+
+def _inferred(request: Any, image: np.ndarray) -> Sequence[Any]:
+    request.infer([image])
+    return request.output_tensors
+
+
+def _start_onnxruntime(graph: Path) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    settings.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(None, {"image": image})

@@ -1,0 +1,133 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from echo import echo_plan
+from morula.data.files import write_atomic
+from morula.errors import InputError
+from morula.networks.plain_unet import PlainUNet
+from morula.networks.residual_unet import ResidualUNet
+from morula.planning.plan import Plan
+from morula.prediction import engines
+from morula.prediction.engines import Engine, accelerate, choose_engine
+from morula.prediction.ensemble import ready
+from morula.prediction.model import Model
+from morula.prediction.shipped import find_folder
+from morula.representations.hover import HoVer
+
+NETWORKS = {
+    "residual": ResidualUNet(features=(8, 16), blocks=(1, 1), stem=2),
+    "plain": PlainUNet(features=(8, 16), norm="instance"),
+}
+
+
+def plan_with(name: str, ndim: int) -> Plan:
+    return echo_plan(ndim).model_copy(update={"network": NETWORKS[name], "representation": HoVer()})
+
+
+def network_of(plan: Plan) -> nn.Module:
+    torch.manual_seed(0)
+    heads = plan.representation.heads(plan.ndim)
+    return ready(plan.network.build(plan.ndim, len(plan.channels), heads), plan.ndim)
+
+
+def weights_of(network: nn.Module, folder: Path) -> Path:
+    path = folder / "weights.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_engines_agree_with_torch_at_any_size(tmp_path: Path, engine: Engine, name: str, ndim: int):
+    plan = plan_with(name, ndim)
+    network = network_of(plan)
+    other = accelerate(network, plan, weights_of(network, tmp_path), engine)
+    # OpenVINO takes bfloat16 where the processor has it: eight bits of mantissa.
+    tolerance = 0.05 if engine == "openvino" else 1e-4
+    for shape in ((32, 48, 16)[:ndim], (64, 16, 32)[:ndim]):
+        image = torch.randn(2, len(plan.channels), *shape)
+        with torch.inference_mode():
+            expected: dict[str, Tensor] = network(image)[0]
+        found = other(image)[0]
+        assert list(found) == list(expected)
+        for head, logits in expected.items():
+            assert found[head].dtype == torch.float32
+            torch.testing.assert_close(
+                found[head], logits, atol=tolerance * float(logits.abs().max()), rtol=0
+            )
+
+
+def test_results_of_one_call_outlive_the_next(tmp_path: Path):
+    plan = plan_with("residual", 2)
+    network = network_of(plan)
+    run = accelerate(network, plan, weights_of(network, tmp_path), "openvino")
+    first = run(torch.ones(1, len(plan.channels), 32, 32))[0]["offsets"]
+    before = first.clone()
+    run(torch.zeros(1, len(plan.channels), 32, 32))
+    torch.testing.assert_close(first, before)
+
+
+def test_the_graph_is_exported_once_per_plan_and_weights(tmp_path: Path):
+    plan = plan_with("residual", 2)
+    network = network_of(plan)
+    weights = weights_of(network, tmp_path)
+    accelerate(network, plan, weights, "openvino")
+    (graph,) = tmp_path.glob("*.onnx")
+    made = graph.stat().st_mtime_ns
+    accelerate(network, plan, weights, "onnxruntime")
+    assert [graph.stat().st_mtime_ns for graph in tmp_path.glob("*.onnx")] == [made]
+    accelerate(network, plan.model_copy(update={"recipe": "other"}), weights, "openvino")
+    assert len(list(tmp_path.glob("*.onnx"))) == 2
+
+
+def test_a_read_only_model_keeps_its_graph_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plan = plan_with("residual", 2)
+    network = network_of(plan)
+    (tmp_path / "model").mkdir()
+    weights = weights_of(network, tmp_path / "model")
+
+    def refuse(path: Path):
+        if path.parent == weights.parent:
+            raise InputError("read-only")
+        return write_atomic(path)
+
+    monkeypatch.setattr(engines, "write_atomic", refuse)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    accelerate(network, plan, weights, "onnxruntime")
+    assert len(list((tmp_path / ".cache" / "morula").glob("*.onnx"))) == 1
+
+
+def test_auto_is_the_fastest_that_is_there(monkeypatch: pytest.MonkeyPatch):
+    assert choose_engine("auto", "cpu") == "openvino"
+    assert choose_engine("auto", "cuda") == "torch"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert choose_engine("auto", "cpu") == "torch"
+    with pytest.raises(InputError, match="python -m pip install onnxruntime onnx"):
+        choose_engine("onnxruntime", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "message"),
+    [("tensorrt", "cpu", "no engine 'tensorrt'"), ("openvino", "cuda", "runs on the CPU only")],
+)
+def test_engines_that_cannot_be_had(engine: str, device: str, message: str):
+    with pytest.raises(InputError, match=message):
+        choose_engine(engine, device)
+
+
+def test_the_shipped_model_finds_the_same_objects_with_every_engine(tmp_path: Path):
+    from morula.data.formats import read_image
+    from morula.labels.matching import match
+
+    sample = next(iter(sorted((find_folder("nuclei").parents[1] / "samples" / "images").iterdir())))
+    image = read_image(sample)
+    expected = Model.load("nuclei").segment(image).labels
+    for engine in ("openvino", "onnxruntime"):
+        found = Model.load("nuclei", engine=engine).segment(image).labels
+        assert match(expected, found, (0.7,))[0].f1 > 0.95
