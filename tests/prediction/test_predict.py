@@ -11,6 +11,7 @@ import pytest
 from echo import echo_plan, save_run
 from morula.data.formats import read_labels
 from morula.errors import InputError
+from morula.evaluation.report import PredictReport
 from morula.prediction.model import Model
 from morula.prediction.predict import OutputError, PredictSummary, predict
 from synthetic import picture_of, touching_balls
@@ -22,7 +23,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from echo import Echo
 
     folder = save_run(tmp_path / "run", echo_plan())
-    monkeypatch.setattr(Model, "load", lambda path, device: Model("run", echo_plan(), (Echo(),)))
+    monkeypatch.setattr(Model, "load", lambda path, device, **_: Model("run", echo_plan(), (Echo(),)))
     return folder
 
 
@@ -175,7 +176,7 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
 def run_again(run: Path):
     from echo import Echo
 
-    return lambda path, device: Model("run", echo_plan(), (Echo(),))
+    return lambda path, device, **_: Model("run", echo_plan(), (Echo(),))
 
 
 def test_an_output_that_cannot_be_a_folder_is_refused_before_any_work(
@@ -217,6 +218,45 @@ def test_one_image_reports_its_tiles(run: Path, images: Path, tmp_path: Path):
     calls = []
     predict([images / "sub/a.png"], tmp_path / "out", model=run, progress=lambda a, b: calls.append((a, b)))
     assert calls == [(i + 1, 4) for i in range(4)]
+
+
+def test_files_per_channel_become_one_image(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from echo import Echo
+
+    plan = echo_plan(channels=("channel 0", "channel 1"))
+    (run / "plan.toml").write_text(plan.dumps())
+    monkeypatch.setattr(Model, "load", lambda path, device, **_: Model("run", plan, (Echo(),)))
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(2):
+        labels = touching_balls(2, shape=60, radius=7)
+        cv2.imwrite(str(folder / f"a_000{number}.png"), picture_of(labels, number))
+    out = tmp_path / "out"
+    summary = predict([folder], out, model=run)
+    assert [row.id for row in summary.rows] == ["a"]
+    assert summary.rows[0].image == f"{folder / 'a_0000.png'} (and 1 more)"
+    assert read_labels(out / "labels/a.tif").shape == (60, 60)
+    assert {"mean_channel 0", "mean_channel 1"} <= set(table_of(out)[0])
+    assert predict([folder], out, model=run).skipped == 1
+    cv2.imwrite(str(folder / "a_0001.png"), np.zeros((60, 60), np.uint8))
+    assert predict([folder], out, model=run).skipped == 0
+    cv2.imwrite(str(folder / "a_0001.png"), np.zeros((60, 50), np.uint8))
+    (message,) = predict([folder], out, model=run).failed.values()
+    assert "one channel per file and equal shapes" in message
+
+
+def test_what_looks_wrong_in_an_image_is_told(run: Path, images: Path, tmp_path: Path):
+    pixels = np.ones((40, 40), np.float32)
+    pixels[:20] = 0
+    pixels[3, 4] = np.nan
+    np.save(images / "c.npy", pixels)
+    out = tmp_path / "out"
+    summary = predict([images], out, model=run)
+    assert summary.failed == {}
+    (warning,) = summary.warnings
+    assert warning.startswith(f"{images / 'c.npy'} holds NaN or infinity in 1 of 1600 values")
+    assert predict([images], out, model=run).warnings == summary.warnings
+    assert warning in PredictReport.load(out).page()
 
 
 def test_missing_inputs_and_models_are_refused(run: Path, tmp_path: Path):

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from morula.data.problems import Problem
 
 
+def show_warnings(messages: Sequence[str], most: int = 5) -> None:
+    """Say what somebody should look at: the first few messages, and how many more the report has."""
+    for message in messages[:most]:
+        fail(f"warning: {message}", style="yellow")
+    if len(messages) > most:
+        fail(f"{len(messages) - most} more warnings: see the report.", style="yellow")
+
+
 def exit_with_failures(failed: Mapping[str, str], *, nothing_done: bool = False) -> None:
     """Name the files that failed; end with 1 if there are any, with 2 if nothing else was there to do."""
     for name, message in failed.items():

@@ -1,5 +1,6 @@
 """A data set on disk, and the images of a prediction."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,9 @@ LABEL_FOLDERS = ("labels", "masks", "label", "mask")
 
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 """Names of a folder of images that have no labels on purpose."""
+
+CHANNEL_FILE = re.compile(r"(.+)_(\d{4})")
+"""Stem of a file that holds one channel, as nnU-Net names it: case and number of the channel."""
 
 GROUP_COLUMNS = ("group", "patient", "field")
 """Index columns that say which samples belong together; the first one present counts."""

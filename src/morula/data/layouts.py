@@ -1,13 +1,13 @@
 """How data sets lie on disk, and which of these ways a folder follows."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from morula.data.dataset import (
+    CHANNEL_FILE,
     IMAGE_FOLDERS,
     LABEL_FOLDERS,
     UNLABELLED_FOLDERS,
@@ -24,8 +24,6 @@ from morula.types import Spacing
 
 LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
 """What label files may add to the name of their image (NeurIPS CellSeg, Cellpose), the longest first."""
-
-_CHANNEL = re.compile(r"(.+)_(\d{4})")
 
 _OPENERS = (*IMAGE_FOLDERS, "imagesTr")
 """Folders by which a data set is known."""
@@ -183,9 +181,7 @@ def _nnunet_raw(root: Path) -> _Found | None:
     classes = _nnunet_classes(header.get("labels", {}), root / "dataset.json")
     ignore = classes.pop("ignore", None)
     unique = bool(channels) and len(set(channels)) == len(channels)
-    return replace(
-        found, channels=channels if unique else None, ignore_label=ignore, classes=classes or None
-    )
+    return replace(found, channels=channels if unique else None, ignore_label=ignore, classes=classes or None)
 
 
 def _nnunet_classes(labels: Mapping[str, Any], path: Path) -> dict[str, int]:
@@ -264,7 +260,7 @@ def _pair(images: dict[str, Path], labels: dict[str, Path], *, by_channel: bool 
     """Join images and labels by name; ``a_0000`` is the first channel of ``a`` where ``a`` has the labels."""
     cases: dict[str, list[Path]] = {}
     for name, path in images.items():
-        match = _CHANNEL.fullmatch(name)
+        match = CHANNEL_FILE.fullmatch(name)
         split = match is not None and (
             by_channel or (match[1] in labels and _labels_of(name, labels) is None)
         )

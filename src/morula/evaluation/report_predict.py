@@ -98,6 +98,7 @@ class PredictReport:
         review = needs_review(self.done)
         parts = [
             self._failures(),
+            self._warnings(),
             self._overview(review),
             _review_section(review),
             self._pictures(),
@@ -117,6 +118,11 @@ class PredictReport:
         return name_list(
             "error", f"{count} image{'s' if count > 1 else ''} failed; the others are done", self.failed
         )
+
+    def _warnings(self) -> Html:
+        messages = [message for row in self.done for message in row.get("warnings", ())]
+        title = counted(len(messages), "warning")
+        return name_list("warning", title, [("", message) for message in messages]) if messages else Html("")
 
     def _overview(self, review: Mapping[str, list[str]]) -> Html:
         done = self.done
