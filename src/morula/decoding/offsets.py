@@ -4,6 +4,7 @@ from typing import no_type_check
 
 import numpy as np
 from numba import njit
+from scipy import ndimage
 
 from morula.labels.volume import as_volume
 from morula.types import Map, Mask, Scalar
@@ -46,6 +47,32 @@ def border_strength(offsets: Map, mask: Mask) -> Scalar:
     taps = (pitch, shifts + strides.sum(), slopes.astype(np.float32))
     _steepest_fall(padded.reshape(mask.ndim, -1), inside, *taps, strength)
     return strength.reshape(mask.shape)
+
+
+def stretched_border_strength(offsets: Map, mask: Mask) -> Scalar:
+    """As `border_strength`, but every derivative is stretched to 0..1 by its extremes in the image.
+
+    That is the published decoder's scale, on which system D gives its threshold: 0 where an offset rises most
+    steeply, 1 where it falls most steeply.
+
+    Args:
+        offsets: ``(ndim, *spatial)``, channel i along axis i.
+        mask: Where it is wanted ``(*spatial)``.
+
+    Returns:
+        ``(*spatial)`` from 0 to 1, highest over the axes; 1 outside `mask`.
+
+    Examples:
+        >>> row = np.array([[-1, 0, 1, -1, 0, 1]], np.float32)
+        >>> stretched_border_strength(np.stack([row * 0, row]), np.ones(row.shape, bool)).round(2)
+        array([[0.33, 0.  , 1.  , 1.  , 0.  , 0.33]], dtype=float32)
+    """
+    strength = np.zeros(mask.shape, np.float32)
+    for axis, offset in enumerate(offsets):
+        slope = ndimage.sobel(offset, axis, mode="nearest")
+        steepest, span = slope.max(), max(float(np.ptp(slope)), 1e-6)
+        np.maximum(strength, (steepest - slope) / np.float32(span), out=strength)
+    return np.where(mask, strength, np.float32(1))
 
 
 @njit(cache=True, nogil=True)

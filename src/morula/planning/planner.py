@@ -88,7 +88,7 @@ def make_plan(
     """
     draft = _Draft(recipe, read_recipe(recipe), dict(overrides or {}))
     draft.settle("recipe", Decision(recipe, ""))
-    draft.settle("ndim", Decision(fingerprint.ndim, f"the images have {fingerprint.ndim} spatial axes"))
+    _decide_ndim(draft, fingerprint)
     _decide_task(draft, fingerprint)
     _decide_input(draft, fingerprint)
     _decide_sizes(draft, fingerprint)
@@ -131,6 +131,17 @@ class _Draft:
             self.reasons[key] = reason
         return node[last]
 
+    def from_recipe(self, key: str) -> bool:
+        """Whether the value under a dotted key is the recipe's, and not that of ``--set``."""
+        return _look_up(self._recipe_table, key) is not None and _look_up(self._overrides, key) is None
+
+    def overrule(self, key: str, decision: Decision) -> Any:
+        """Put a decision in place of one that is there; returns its value."""
+        path, _, last = key.rpartition(".")
+        _look_up(self.table, path)[last] = decision.value
+        self.reasons[key] = decision.reason
+        return decision.value
+
     def numbers(self, key: str, decision: Decision, ndim: int) -> tuple[int, ...]:
         """As `settle`, for `ndim` positive whole numbers that later rules count on."""
         value = self.settle(key, decision)
@@ -165,6 +176,21 @@ def _look_up(table: Any, key: str) -> Any:
     return table
 
 
+def _decide_ndim(draft: _Draft, facts: Fingerprint) -> None:
+    """How many axes; a recipe for other images is refused.
+
+    Raises:
+        InputError: Names the recipes that fit.
+    """
+    draft.settle("ndim", Decision(facts.ndim, f"the images have {facts.ndim} spatial axes"))
+    if draft.table["ndim"] != facts.ndim:
+        msg = (
+            f"these images have {facts.ndim} spatial axes, the plan is for images with {draft.table['ndim']}."
+            f" Recipes that fit: {', '.join(_recipes_for(facts.task or 'instances', facts.ndim))}."
+        )
+        raise InputError(msg)
+
+
 def _decide_task(draft: _Draft, facts: Fingerprint) -> None:
     """What the labels mean; a recipe for the other kind of labels is refused.
 
@@ -178,24 +204,29 @@ def _decide_task(draft: _Draft, facts: Fingerprint) -> None:
             "the data set does not say that its labels are classes, and objects cannot be told from them. If"
             ' they are classes, write task = "semantic" and their names under [classes] into dataset.toml (or'
             f" give --set task=semantic); if they are objects, choose a recipe such as"
-            f" {', '.join(_recipes_for('instances'))}."
+            f" {', '.join(_recipes_for('instances', facts.ndim))}."
         )
         raise InputError(msg)
     if facts.task not in (None, wanted):
         what = {"instances": "single objects", "semantic": "classes (organs)"}
         msg = (
             f"the labels of this data set are {what[facts.task or wanted]}, the plan is for {what[wanted]}."
-            f" Recipes that fit: {', '.join(_recipes_for(facts.task or wanted))}."
+            f" Recipes that fit: {', '.join(_recipes_for(facts.task or wanted, facts.ndim))}."
         )
         raise InputError(msg)
     unsaid = "the data set does not say otherwise (task in dataset.toml)"
     draft.settle("task", Decision(wanted, unsaid if facts.task is None else "as the data set says"))
 
 
-def _recipes_for(task: Task) -> list[str]:
-    """Names of the shipped recipes for labels of this kind; one without a representation suits both."""
-    kinds = {name: _read_shipped(name).get("representation", {}).get("kind") for name in recipes()}
-    return [name for name, kind in kinds.items() if kind is None or task_of(kind) == task]
+def _recipes_for(task: Task, ndim: int) -> list[str]:
+    """Names of the shipped recipes for such labels and images; one without a representation suits both."""
+    fits = []
+    for name in recipes():
+        table = _read_shipped(name)
+        kind = table.get("representation", {}).get("kind")
+        if table.get("ndim", ndim) == ndim and (kind is None or task_of(kind) == task):
+            fits.append(name)
+    return fits
 
 
 def _decide_input(draft: _Draft, facts: Fingerprint) -> None:
@@ -223,15 +254,32 @@ def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:
     if draft.table["task"] == "semantic":
         given = {"network": draft.given("network"), **draft.given("training")}
         draft.own |= class_rules.of_sizes(facts, zoom, aspect, given)
-    network = draft.settle("network", rules.network(facts, zoom))
+    network = _decide_network(draft, facts, zoom, aspect)
     divisors = read_network(network).divisors(facts.ndim)
     patch = draft.numbers("training.patch_size", rules.patch_size(facts, zoom, divisors, aspect), facts.ndim)
+    within = rules.patch_within(patch, facts, zoom, divisors)
+    if draft.from_recipe("training.patch_size") and within.value != patch:
+        patch = draft.overrule("training.patch_size", within)
     draft.settle("halo_px", rules.halo(facts, zoom, patch))
     draft.settle("inference.tile_size", rules.tile_size(facts, patch, divisors))
     batch = draft.number("training.batch_size", rules.batch_size(patch))
     n_steps = draft.number("training.steps", rules.steps(facts, zoom, patch, batch))
     draft.settle("training.ema", rules.averaging(n_steps))
     draft.settle("training.validate_every", rules.validate_every(n_steps))
+
+
+def _decide_network(draft: _Draft, facts: Fingerprint, zoom: Sequence[float], aspect: Sequence[float]) -> Any:
+    """The network; a plain U-Net is as deep as its patch allows."""
+    given = draft.given("network")
+    if given.get("kind") != "plain_unet" or "features" in given:
+        return draft.settle("network", rules.network(facts, zoom))
+    each = (1,) * facts.ndim
+    about = rules.patch_size(facts, zoom, each, aspect)
+    if _look_up(draft.table, "training.patch_size") is not None:
+        about = Decision(draft.numbers("training.patch_size", about, facts.ndim), "")
+    if draft.from_recipe("training.patch_size"):
+        about = rules.patch_within(about.value, facts, zoom, each)
+    return draft.settle("network", rules.plain_network(about.value))
 
 
 def _scale_diameter(draft: _Draft, facts: Fingerprint, zoom: Sequence[float]) -> None:
@@ -249,6 +297,10 @@ def _decide_training(draft: _Draft, facts: Fingerprint) -> None:
         draft.own |= class_rules.of_training(facts)
         for key in class_rules.of_training(facts):
             draft.settle(key, draft.own[key])
+    key = "training.schedule.frozen"
+    if draft.from_recipe(key) and not draft.table["network"].get("encoder_weights"):
+        why = "no network.encoder_weights: an encoder that starts from scratch learns from the first step"
+        draft.overrule(key, Decision(0.0, why))
     draft.settle("training.precision", rules.precision(facts))
     draft.settle("training.augmentation.zoom", rules.zoom_range(facts))
     draft.settle("training.augmentation.invert", rules.invert(facts))

@@ -26,6 +26,9 @@ PATCH_VOXELS_3D = 64**3
 PIXELS_PER_STEP = {2: 8 * PATCH_PX**2, 3: PATCH_VOXELS_3D}
 """About the size of a batch, by number of axes: a 3D convolution costs three times as much a pixel."""
 
+LOOKS, SHORTEST_PAUSE = 16, 50
+"""Looks at the validation images in a training, and the fewest steps between two of them."""
+
 FEATURES = {
     (2, 2): (32, 64, 128, 192, 256),
     (3, 2): (24, 48, 96, 192),
@@ -33,6 +36,10 @@ FEATURES = {
     (3, 1): (16, 32, 64, 128),
 }
 """Channels per level by number of axes and stem: without a stem the finest level sees every pixel."""
+
+
+SMALLEST_GRID, MOST_FEATURES = 4, 480
+"""Of a plain U-Net: shortest side of the coarsest grid, and most channels (nnU-Net's limits in 2D)."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,26 @@ def network(facts: Fingerprint, zoom: Sequence[float]) -> Decision:
     return Decision(value, reason)
 
 
+def plain_network(patch: Sequence[int]) -> Decision:
+    """A plain U-Net whose coarsest grid still has `SMALLEST_GRID` pixels, as nnU-Net plans it."""
+    levels = max(2, int(math.log2(min(patch) / SMALLEST_GRID)) + 1)
+    features = tuple(min(32 * 2**level, MOST_FEATURES) for level in range(levels))
+    reason = f"{levels} levels: halved {levels - 1} times, {_times(patch)} px leave at least {SMALLEST_GRID}"
+    return Decision({"kind": "plain_unet", "features": features}, reason)
+
+
+def patch_within(
+    wanted: Sequence[int], facts: Fingerprint, zoom: Sequence[float], divisors: Sequence[int]
+) -> Decision:
+    """A recipe's patch, made no larger than the median image."""
+    shape = [size * z for size, z in zip(facts.shape_median, zoom, strict=True)]
+    value = tuple(
+        _up(min(want, size), step) for want, size, step in zip(wanted, shape, divisors, strict=True)
+    )
+    sizes = _times([round(size) for size in shape])
+    return Decision(value, f"the recipe's {_times(wanted)}, but the median image has {sizes} working px")
+
+
 def patch_size(
     facts: Fingerprint, zoom: Sequence[float], divisors: Sequence[int], aspect: Sequence[float]
 ) -> Decision:
@@ -226,7 +253,7 @@ def averaging(n_steps: int) -> Decision:
 
 def validate_every(n_steps: int) -> Decision:
     """Steps between two looks at the validation images."""
-    return Decision(max(50, n_steps // 16), "about sixteen looks in all")
+    return Decision(max(SHORTEST_PAUSE, n_steps // LOOKS), "about sixteen looks in all")
 
 
 def precision(facts: Fingerprint) -> Decision:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from morula.decoding.markers import flood_markers
-from morula.decoding.offsets import border_strength
+from morula.decoding.offsets import border_strength, stretched_border_strength
 from morula.representations.base import Head, Representation, Tensor
 from morula.spec import Tunable
 from morula.targets.distances import axis_directions, centroid_offsets
@@ -32,8 +32,11 @@ class HoVer(Representation, frozen=True):
     mask_threshold: Annotated[float, Field(gt=0, lt=1), Tunable(0.2, 0.8)] = 0.5
     """Foreground probability above which a pixel belongs to some nucleus."""
 
+    border_scale: Literal["fixed", "stretched"] = "fixed"
+    """What a border strength of 1 is: a jump of the offsets from 1 to -1, or the steepest in the image."""
+
     marker_threshold: Annotated[float, Field(gt=0, lt=1), Tunable(0.1, 0.8)] = 0.3
-    """Border strength below which a pixel is a marker; 1 is a jump of the offsets from 1 to -1."""
+    """Border strength below which a pixel is a marker (system D: 0.7, ``stretched``)."""
 
     opening_px: int = Field(1, ge=0)
     """Radius of the opening that takes thin bridges off the markers (system D: 2); 0 leaves it out."""
@@ -76,7 +79,8 @@ class HoVer(Representation, frozen=True):
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
         """Borders are where offsets jump from 1 to -1; the markers between them grow over the foreground."""
         mask = maps["foreground"][0] > self.mask_threshold
-        border = border_strength(maps["offsets"], mask)
+        strength = border_strength if self.border_scale == "fixed" else stretched_border_strength
+        border = strength(maps["offsets"], mask)
         inner = fill_voids.fill((border < self.marker_threshold) & mask)
         markers = _open(inner, self.opening_px)
         return flood_markers(markers, _smooth(border), mask, self.min_marker_px, self.min_object_px)

@@ -1,0 +1,147 @@
+"""The recipes of the published systems: each plans, trains, is saved, loaded and predicts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from morula.data.layouts import open_dataset
+from morula.errors import InputError
+from morula.planning.fingerprint import Fingerprint, fingerprint
+from morula.planning.plan import Plan
+from morula.planning.planner import make_plan, parse_overrides
+from morula.prediction.model import Model
+from morula.preprocessing.prepare import prepare
+from morula.training.loop import build_network, train_fold
+from morula.training.schedule import rate_factor
+from planning.conftest import facts_of
+from synthetic import picture_of, touching_balls
+
+SMALL = {
+    "nnunet-weightmap": ["network.features=[4, 8, 8]"],
+    "resnet-unet-ohem": ["network.width=0.05"],
+    "stardist": ["network.features=[4, 8]"],
+    "multihead-plain": ["network.features=[4, 8, 8]"],
+    "multihead-xception": ["network.width=0.05"],
+    "multihead-xception-only": ["network.width=0.05"],
+    "hovernet-stpp": ["network.width=0.05"],
+}
+
+
+@pytest.fixture
+def make_facts():
+    return facts_of
+
+
+each = pytest.mark.parametrize("name", sorted(SMALL))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> tuple[Path, Fingerprint]:
+    root = tmp_path_factory.mktemp("data")
+    for folder in ("images", "labels"):
+        (root / folder).mkdir()
+    for index in range(2):
+        labels = touching_balls(2, shape=64, radius=6 + index)
+        grey = picture_of(labels, index)
+        colour = np.stack([grey, 255 - grey, grey], -1)
+        tifffile.imwrite(root / "images" / f"{index}.tif", colour, photometric="rgb")
+        tifffile.imwrite(root / "labels" / f"{index}.tif", labels.astype(np.uint16))
+    return root, fingerprint(open_dataset(root))
+
+
+@each
+def test_it_trains_is_saved_loaded_and_predicts(data, tmp_path, name):
+    root, facts = data
+    dataset = open_dataset(root)
+    changes = ["training.steps=2", "training.batch_size=2", "training.precision=float32", *SMALL[name]]
+    plan, reasons = make_plan(facts, name, parse_overrides(changes))
+    assert plan.recipe == name
+    assert plan.training.patch_size == (64, 64)
+    (tmp_path / "plan.toml").write_text(plan.dumps(reasons))
+    assert Plan.load(tmp_path / "plan.toml") == plan
+    samples = prepare(dataset, dataset.samples, plan, tmp_path / "prepared")
+    assert set(samples[0].maps) == ({"weight"} if name == "nnunet-weightmap" else set())
+    train_fold(plan, samples, tmp_path / "fold_0")
+    found = Model.load(tmp_path).segment(dataset.image(dataset.samples[0]))
+    assert found.labels.shape == (64, 64)
+
+
+@each
+def test_nothing_is_left_to_the_rules_for_auto(make_facts, name):
+    """Rules that think of `auto` must not slip into a published system."""
+    plan, _ = make_plan(make_facts(names=[("red", "green", "blue")] * 40), name)
+    assert (plan.ndim, plan.scaling.kind, plan.scaling.factor) == (2, "native", 1.0)
+    assert (plan.training.ema, plan.training.calm_share, plan.training.schedule.warmup) == (0, 0, 0)
+    changes = plan.training.augmentation
+    assert (changes.invert, changes.colour, changes.per_object, changes.elastic) == (0, 0, 0, 0)
+    assert plan.training.patch_size == (256, 256)
+
+
+@each
+def test_images_that_it_cannot_serve_are_refused(make_facts, name):
+    with pytest.raises(InputError, match=r"3 spatial axes.*with 2.*Recipes that fit: .*auto") as error:
+        make_plan(make_facts(ndim=3), name)
+    assert name not in str(error.value).split("fit: ")[1]
+
+
+def test_organs_are_refused_by_name_of_the_recipe_that_fits(make_facts):
+    with pytest.raises(InputError, match=r"classes \(organs\).*Recipes that fit: .*nnunet-sdm"):
+        make_plan(make_facts(task="semantic"), "multihead-plain")
+    with pytest.raises(InputError, match=r"Recipes that fit: .*nnunet-sdm"):
+        make_plan(make_facts(ndim=3, task="semantic"), "hovernet-stpp")
+
+
+@pytest.mark.parametrize(
+    ("side", "levels", "patch"), [(2000, 9, 1024), (1024, 9, 1024), (360, 7, 384), (64, 5, 64), (9, 2, 10)]
+)
+def test_system_a_is_as_deep_as_the_images_allow(make_facts, side, levels, patch):
+    """Nine encoder blocks and eight decoder blocks for patches of 1024 pixels."""
+    plan, reasons = make_plan(make_facts(shape_median=(side, side)), "nnunet-weightmap")
+    assert len(plan.network.features) == levels
+    assert plan.training.patch_size == (patch, patch)
+    if side < 1024:
+        assert "the recipe's 1024x1024, but the median image" in reasons["training.patch_size"]
+    given = parse_overrides(["training.patch_size=[1024, 1024]"])
+    assert len(make_plan(make_facts(), "nnunet-weightmap", given)[0].network.features) == 9
+
+
+def test_any_factor_on_the_intensities_cancels_in_system_a(make_facts):
+    """The text scales to 0 to 255, the recipe to 0 to 1: the network gives the same."""
+    plan, _ = make_plan(make_facts(), "nnunet-weightmap", parse_overrides(SMALL["nnunet-weightmap"]))
+    assert plan.normalization.kind == "minmax"
+    network = build_network(plan).eval()
+    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one, other = network(image)[0]["classes"], network(255 * image)[0]["classes"]
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=2e-3)
+
+
+def test_system_a_halves_its_rate_five_times_and_twice_a_round(make_facts):
+    training = make_plan(make_facts(), "nnunet-weightmap")[0].training
+    epochs = [0, 199, 200, 400, 600, 800, 999]
+    rates = [training.optimizer.learning_rate * rate_factor(training.schedule, e, 1000) for e in epochs]
+    assert rates == pytest.approx([0.01, 0.01, 0.005, 0.0025, 0.00125, 0.000625, 0.000625])
+    again = training.retraining
+    assert again.share * 1000 == 200
+    peak = training.optimizer.learning_rate * again.rate
+    rates = [peak * rate_factor(again.schedule, epoch, 200) for epoch in (0, 99, 100, 199)]
+    assert rates == pytest.approx([0.003, 0.003, 0.0015, 0.0015])
+
+
+def test_the_frozen_stage_of_system_c_needs_weights(make_facts):
+    plan, reasons = make_plan(make_facts(), "multihead-xception")
+    assert plan.training.schedule.frozen == 0
+    assert "starts from scratch" in reasons["training.schedule.frozen"]
+    given = parse_overrides(["network.encoder_weights=xception.safetensors"])
+    training = make_plan(make_facts(), "multihead-xception", given)[0].training
+    # Epochs of 20: a quarter of the rate goes every three, and the second stage begins anew, ten times lower.
+    rates = [1e-3 * rate_factor(training.schedule, epoch, 20) for epoch in (0, 3, 4, 5, 7, 8, 11, 19)]
+    expected = [1e-3, 7.5e-4, 7.5e-4, 1e-4, 1e-4, 7.5e-5, 5.625e-5, 1e-4 * 0.75**4]
+    assert rates == pytest.approx(expected)
+    forced = make_plan(make_facts(), "multihead-xception", parse_overrides(["training.schedule.frozen=0.5"]))[
+        0
+    ]
+    assert forced.training.schedule.frozen == 0.5
