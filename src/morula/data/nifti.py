@@ -8,8 +8,9 @@ from typing import Any, cast
 import numpy as np
 
 from morula.data.axes import Raw
-from morula.data.files import read_bytes, read_start
+from morula.data.files import read_bytes, read_start, write_atomic
 from morula.data.problems import damaged
+from morula.types import Labels
 
 _TOLERANCE = 0.1
 """Voxels by which two grids may lie apart: headers are stored in single precision."""
@@ -109,3 +110,31 @@ def _parse(path: Path, content: bytes) -> Raw:
     # Sizes are stored in single precision: seven digits are theirs, the rest is noise (7.6999998).
     named = zip("XYZ", sizes, strict=False)
     return Raw(pixels, letters, (), {letter: scale * float(f"{size:.7g}") for letter, size in named})
+
+
+def write_nifti_labels(path: Path, labels: Labels, like: Path) -> None:
+    """Write labels as NIfTI that lies in space where `like` lies; all of it or nothing.
+
+    Args:
+        path: Ends in ``.nii`` or ``.nii.gz``; missing folders are made.
+        labels: Ids ``(z, y, x)`` on the grid of `like`, none negative.
+        like: The image, whose header says where its voxels lie.
+
+    Raises:
+        InputError: `like` cannot be read, or the disk is full or read-only.
+    """
+    content = read_bytes(like)
+    if content.startswith(_GZIP):
+        content = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(content, 1024)
+    kind = _kind(content)
+    header = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    highest = int(labels.max(initial=0))
+    dtype = np.uint8 if highest < 1 << 8 else np.uint16 if highest < 1 << 16 else np.int32
+    volume = kind(labels.T.astype(dtype), None, header)
+    # The header is the image's: its numbers are not those of labels.
+    volume.header.set_data_dtype(dtype)
+    volume.header.set_slope_inter(1, 0)
+    volume.header["cal_min"], volume.header["cal_max"] = 0, 0
+    raw = volume.to_bytes()
+    with write_atomic(path) as part:
+        part.write_bytes(gzip.compress(raw, 4, mtime=0) if path.name.lower().endswith(".gz") else raw)

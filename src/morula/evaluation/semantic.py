@@ -1,8 +1,6 @@
-"""Scores of classes (organs): Dice and normalised surface distance per class and case, means and deviations."""
+"""Scores of classes (organs): Dice and normalised surface distance per class and case, with deviations."""
 
 import math
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +10,16 @@ import numpy as np
 from morula.errors import InputError
 from morula.evaluation.statistics import bootstrap_intervals
 from morula.evaluation.surface import normalized_surface_distance
-from morula.types import Labels, Spacing
+from morula.prediction.record import peak_memory_mb
+from morula.types import Labels, Mask, Spacing
 
 TOLERANCE_MM = 1.0
-"""How far a surface may be off, where the data set does not say; in pixels where the pixel size is unknown."""
+"""How far a surface may be off where the data set does not say; pixels where their size is unknown."""
 
 SCORES = {
     "dice": ("Dice", "2 |A and B| / (|A| + |B|)"),
-    "nsd": ("NSD", "normalised surface distance: share of the border voxels within the tolerance"),
-    "nsd_area": ("NSD by area", "normalised surface distance: share of the surface area within the tolerance"),
+    "nsd": ("NSD", "normalised surface distance: border voxels within the tolerance"),
+    "nsd_area": ("NSD by area", "normalised surface distance: surface area within the tolerance"),
 }
 """Every score by its key in ``metrics.json``: label and definition."""
 
@@ -94,17 +93,34 @@ def score_classes(
     scores = {}
     for name, label in classes.items():
         pair = truth == label, (predicted == label) & known
-        sizes = [int(np.count_nonzero(mask)) for mask in pair]
         tolerance = (tolerance_mm or {}).get(name, TOLERANCE_MM)
-        shared = int(np.count_nonzero(pair[0] & pair[1]))
-        volumes = [None if voxel_ml is None else size * voxel_ml for size in sizes]
+        volumes = [None if voxel_ml is None else int(np.count_nonzero(mask)) * voxel_ml for mask in pair]
         scores[name] = ClassScore(
-            2 * shared / sum(sizes) if sum(sizes) else None,
+            _dice(*pair),
             normalized_surface_distance(*pair, spacing, tolerance),
             normalized_surface_distance(*pair, spacing, tolerance, by_area=True),
             *volumes,
         )
     return scores
+
+
+def mean_dice(truth: Labels, predicted: Labels, classes: Mapping[str, int]) -> float:
+    """Mean Dice over the classes that are in the truth or in the prediction; 1 when none is.
+
+    Args:
+        truth: ``(*spatial)``; -1 is not annotated and counts nowhere.
+        predicted: ``(*spatial)``.
+        classes: Name of each class to its label.
+    """
+    known = truth >= 0
+    found = [_dice(truth == label, (predicted == label) & known) for label in classes.values()]
+    mean = _mean(found)
+    return 1.0 if mean is None else mean
+
+
+def _dice(truth: Mask, predicted: Mask) -> float | None:
+    sizes = int(np.count_nonzero(truth)) + int(np.count_nonzero(predicted))
+    return 2 * int(np.count_nonzero(truth & predicted)) / sizes if sizes else None
 
 
 def summarize_classes(
@@ -142,13 +158,6 @@ def summarize_classes(
         "peak_memory_mb": peak_memory_mb(),
         "images": [_row(case) for case in cases],
     }
-
-
-def peak_memory_mb() -> float:
-    """The most memory that this process has held so far, in megabytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # Linux counts in kilobytes, macOS in bytes.
-    return round(peak / (1e6 if sys.platform == "darwin" else 1e3), 1)
 
 
 def _fold(cases: Sequence[ScoredCase], classes: Mapping[str, int]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Normalised surface distance (NSD): which share of two surfaces lies within a tolerance of the other.
 
-Nikolov et al. 2018, https://arxiv.org/abs/1809.04430. Two definitions of the surface are in use, and they give
-different figures: the border voxels of an organ, each counting 1 (MONAI), or the patches of surface between
-voxel centres, each counting its area (DeepMind's ``surface-distance``, the FLARE challenges).
+Nikolov et al. 2018, https://arxiv.org/abs/1809.04430. Two definitions of the surface are in use, and they
+give different figures: the border voxels of an organ, each counting 1 (MONAI), or the patches of surface
+between voxel centres, each counting its area (DeepMind's ``surface-distance``, the FLARE challenges).
 """
 
 from functools import lru_cache
@@ -87,8 +87,8 @@ def _patches(mask: Mask, spacing: Spacing) -> Surface:
 def patch_areas(spacing: Spacing) -> Float64[np.ndarray, " _"]:
     """Area of the surface (length of the contour) in a cell of 2 x 2 x 2 (2 x 2) pixels, for each pattern.
 
-    Bit i of a pattern is the i-th corner in C order. The surface is that of marching cubes (Lorensen and Cline
-    1987) with its points half-way between pixels.
+    Bit i of a pattern is the i-th corner in C order. The surface is that of marching cubes (Lorensen and
+    Cline 1987) with its points half-way between pixels.
 
     Examples:
         >>> patch_areas((3.0, 4.0))[[0, 1, 3, 5, 9, 15]].tolist()

@@ -51,6 +51,9 @@ def decoding_part(representation: Representation) -> Representation:
 def needed_heads(representation: Representation, ndim: int) -> tuple[Head, ...]:
     """The heads that decoding reads; no other needs to be blended."""
     heads = representation.heads(ndim)
+    if representation.task == "semantic":
+        # Distances of classes are learnt for the network's own sake.
+        return tuple(head for head in heads if head.activation == "softmax")
     if not isinstance(representation, Union):
         return heads
     names = representation.decoding_heads(ndim)

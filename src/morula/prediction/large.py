@@ -84,7 +84,7 @@ def decode_blocks(
         spacing: Pixel size on the working grid.
     """
     strides = {head.name: head.stride for head in representation.heads(len(shape))}
-    window = _Window(bands, strides)
+    window = Window(bands, strides)
     seams = _Seams(shape)
     for block in blocks:
         maps = window.take(block.start, block.stop)
@@ -101,7 +101,7 @@ def coarsest(heads: tuple[Head, ...]) -> int:
     return int(np.lcm.reduce([head.stride for head in heads]))
 
 
-class _Window:
+class Window:
     """The bands that the present block needs."""
 
     def __init__(self, bands: Iterator[tuple[int, Maps]], strides: dict[str, int]):

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from morula.data.files import write_atomic
 from morula.errors import InputError
@@ -11,7 +12,7 @@ from morula.errors import InputError
 FILE = "measurements.csv"
 """Name of the table in the output folder."""
 
-Row = Mapping[str, float | int]
+Row = Mapping[str, float | int | str]
 
 
 class Measurements:
@@ -61,6 +62,16 @@ class Measurements:
         return text.getvalue()
 
 
+def name_classes(rows: Sequence[Mapping[str, Any]], classes: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Rows of measurements with the name of their class, and its volume in millilitres where it is known."""
+    names = {label: name for name, label in classes.items()}
+    named = []
+    for row in rows:
+        volume = {"volume_ml": row["volume_um3"] / 1e12} if classes and "volume_um3" in row else {}
+        named.append({**({"class": names[row["label"]]} if classes else {}), **row, **volume})
+    return named
+
+
 def _read(path: Path) -> Iterator[dict[str, str]]:
     """Whole rows of the file, if it is there."""
     if not path.exists():
@@ -73,5 +84,5 @@ def _read(path: Path) -> Iterator[dict[str, str]]:
                 yield row
 
 
-def _text(value: float | int) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
+def _text(value: float | int | str) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -18,7 +18,6 @@ from morula.preprocessing.prepare import Prepared
 from morula.training.augment import change_intensity, cut, draw_view, paste_objects
 from morula.types import Labels, Map, Maps, Tensors
 
-
 _VOXELS_PER_CLASS = 512
 """Voxels of each class of an image around which patches may be cut."""
 

@@ -9,6 +9,7 @@
           splits.json        validation ids per fold
           prepared/          arrays on the working grid; may be deleted after training
           fold_K/            weights, checkpoint and journal of each fold
+          .lock              held by the process that works here
           tuned.toml         decoder fields chosen on validation images
           metrics.json       scores on validation images
           report.html        all of it, to be looked at
@@ -30,14 +31,16 @@ from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.planning.ceiling import measure_ceilings
-from morula.planning.fine_tune import plan_from
+from morula.planning.fine_tune import plan_from, refuse_fixed
 from morula.planning.fingerprint import Fingerprint, fingerprint
 from morula.planning.plan import Plan
-from morula.planning.planner import make_plan, parse_overrides, read_recipe
+from morula.planning.planner import make_plan, merge, parse_overrides, read_recipe
 from morula.planning.rules import working_zoom
+from morula.planning.settings import check_settings
 from morula.prediction.shipped import find_folder, read_plan
 from morula.preprocessing.prepare import Prepared, prepare
 from morula.spec import Spec, dump_toml, read_toml, validate
+from morula.training.lock import hold
 
 Progress = Callable[[str], Callable[[int, int], None]]
 """Gives, for the name of a stage, a function that is called with (done, total)."""
@@ -151,7 +154,7 @@ class Run:
     def dataset(self) -> Dataset:
         """The selected samples, those that the doctor found broken included."""
         request = self.request()
-        return open_selected(Path(request.data), request.select)
+        return _as_told(open_selected(Path(request.data), request.select), request)
 
     def labelled(self) -> tuple[Sample, ...]:
         """The labelled samples that are sound: those that the fingerprint is about."""
@@ -197,11 +200,19 @@ def open_selected(data: Path, select: Mapping[str, Sequence[str]]) -> Dataset:
     return chosen
 
 
+def _as_told(dataset: Dataset, request: Request) -> Dataset:
+    """What the labels mean, where the user says so by ``--set`` rather than in the data set."""
+    told = parse_overrides(request.overrides)
+    known = {key: told[key] for key in ("task", "classes") if key in told}
+    return replace(dataset, **known) if known else dataset
+
+
 def start_run(folder: Path, request: Request) -> Run:
     """The run of `folder`, made for `request`, or found as it was left.
 
     Raises:
-        InputError: The folder holds a run that was asked for differently, or the request cannot be met.
+        InputError: The folder holds a run that was asked for differently, or that another process works
+            on; or the request cannot be met.
     """
     run = Run(folder)
     if run.request_path.exists() and run.plan_path.exists():
@@ -212,15 +223,16 @@ def start_run(folder: Path, request: Request) -> Run:
             )
             raise InputError(msg)
         return run
-    # A request that came to no plan (a misspelt key) may be mended; what is wrong is told before writing.
-    open_selected(Path(request.data), request.select)
+    # A request that came to no plan may be mended; what is wrong is told before anything is written.
     _check_options(request)
+    open_selected(Path(request.data), request.select)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"{folder} cannot be made: {error}. Choose another output folder."
         raise InputError(msg) from error
-    run.write(run.request_path, dump_toml(request.model_dump(exclude_none=True)))
+    with hold(folder):
+        run.write(run.request_path, dump_toml(request.model_dump(exclude_none=True)))
     return run
 
 
@@ -230,8 +242,8 @@ def _check_options(request: Request) -> None:
     Raises:
         InputError: Says which.
     """
-    read_recipe(request.recipe)
     overrides = parse_overrides(request.overrides)
+    check_settings(merge(read_recipe(request.recipe), overrides))
     if request.start_from is not None:
         find_folder(request.start_from)
         if request.recipe != "auto":
@@ -239,6 +251,7 @@ def _check_options(request: Request) -> None:
                 f"--recipe {request.recipe} does not go with --from: the model keeps its own. Leave one out."
             )
             raise InputError(msg)
+        refuse_fixed(overrides)
     if request.fold is not None and request.folds is not None:
         msg = "--fold trains one fold, --folds all of them; give one of the two."
         raise InputError(msg)
@@ -264,7 +277,7 @@ def plan_run(run: Run, progress: Progress = silent) -> Plan:
         sound = splits.keep_labels(sound, request.labelled, _seed(request))
     facts = fingerprint(dataset, sound, progress("fingerprint"))
     plan, reasons = _decide(request, facts)
-    if request.recipe == "auto" and request.start_from is None:
+    if request.recipe == "auto" and request.start_from is None and plan.task == "instances":
         zoom = working_zoom(facts, plan.scaling.model_dump())
         rows = measure_ceilings(
             dataset, sound, plan.working_spacing, zoom=zoom, progress=progress("ceilings")

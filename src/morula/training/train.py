@@ -1,6 +1,7 @@
 """The whole chain: check, plan, prepare, train, tune the decoder, evaluate, report."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,23 +20,30 @@ from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.pictures import WorstPictures
 from morula.evaluation.report import render_report
 from morula.evaluation.report_train import TrainReport
+from morula.evaluation.semantic import ScoredCase, score_classes, summarize_classes
 from morula.evaluation.tuning import tune, write_tuned
-from morula.planning import rules
-from morula.planning.budget import steps_for_budget
 from morula.planning.plan import Plan
-from morula.planning.planner import parse_overrides
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.prepare import Prepared
-from morula.spec import dump_toml, read_reasons, read_toml
-from morula.training.loop import seconds_per_step, train_fold
+from morula.training.lock import hold
+from morula.training.loop import train_fold
+from morula.training.more_labels import would_more_labels_help
+from morula.training.pace import fix_steps
 from morula.training.run import Progress, Request, Run, plan_run, silent, start_run
-from morula.training.validation import looker, maps_of, spread, truth_of, without_fold
+from morula.training.validation import (
+    TUNE_BYTES,
+    TUNE_IMAGES,
+    Example,
+    collect_examples,
+    looker,
+    maps_of,
+    spread,
+    truth_of,
+    without_fold,
+)
 from morula.types import Labels
-
-TUNE_IMAGES = 60
-"""Validation images that the decoder is tuned on, at most; all of them are scored."""
 
 WORST_IMAGES = 12
 """Validation images that the report shows, truth beside prediction."""
@@ -70,13 +78,23 @@ def train(
         progress: Gives for each stage's name a function called with (done, total).
 
     Raises:
-        InputError: Nothing sound to train on, a bad option, or a run that was asked for differently.
+        InputError: Nothing sound to train on, a bad option, a run that was asked for differently, or one that
+            another process works on.
     """
+    started = time.monotonic()
     check_device(device)
     work = Run(run) if request is None else start_run(run, request)
+    # Where there is no run, nothing is written.
+    work.request()
+    with hold(run):
+        return _train(work, device, progress, started)
+
+
+def _train(work: Run, device: str, progress: Progress, started: float) -> TrainSummary:
+    run = work.folder
     plan_run(work, progress)
     prepared = work.prepare(progress)
-    _fix_steps(work, prepared, device)
+    fix_steps(work, folds_of(work), prepared, device, started)
     _train_folds(work, prepared, work.prepare_pseudo(progress), device, progress)
     _tune(work, prepared, device, progress)
     metrics = _evaluate(work, device, progress)
@@ -89,31 +107,6 @@ def folds_of(run: Run) -> list[tuple[int, tuple[str, ...]]]:
     request = run.request()
     every = list(enumerate(splits.load(run.splits_path)))
     return [every[request.fold]] if request.fold is not None else every
-
-
-def _fix_steps(run: Run, prepared: Sequence[Prepared], device: str) -> None:
-    """Turn a budget into a number of steps, once: the plan then says it."""
-    budget = run.request().budget_s
-    marker = run.folder / "budget.json"
-    if budget is None or marker.exists():
-        return
-    plan = run.plan()
-    seconds = seconds_per_step(plan, prepared, device=device)
-    steps = steps_for_budget(budget / len(folds_of(run)), seconds)
-    table = read_toml(run.plan_path)
-    reasons = read_reasons(run.plan_path.read_text(encoding="utf-8"))
-    why = f"{budget:.0f} s for {len(folds_of(run))} folds at {seconds:.3f} s a step, measured here"
-    decisions = {
-        "steps": rules.Decision(steps, why),
-        "validate_every": rules.validate_every(steps),
-        "ema": rules.averaging(steps),
-    }
-    given = parse_overrides(run.request().overrides).get("training", {})
-    for key in decisions.keys() - given.keys():
-        table["training"][key] = decisions[key].value
-        reasons[f"training.{key}"] = decisions[key].reason
-    run.write(run.plan_path, dump_toml(table, reasons))
-    run.write(marker, json.dumps({"budget_s": budget, "seconds_per_step": seconds, "steps": steps}) + "\n")
 
 
 def _train_folds(
@@ -157,7 +150,7 @@ def _start_weights(run: Run, fold: int) -> dict[str, Tensor] | None:
 
 def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progress) -> None:
     """Choose decoder and thresholds on the images that each network did not see."""
-    if (run.folder / "tuned.toml").exists():
+    if (run.folder / "tuned.toml").exists() or run.plan().task == "semantic":
         return
     model = Model.load(run.folder, device)
     plan = model.plan
@@ -165,17 +158,16 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
     if not folds:
         return
     most = max(1, TUNE_IMAGES // len(folds))
-    chosen = [
-        (index, sample)
-        for index, ids in folds
-        for sample in spread([sample for sample in prepared if sample.id in ids], most)
-    ]
-    bar = progress("predict")
     examples = []
-    for done, (index, sample) in enumerate(chosen, 1):
-        maps = maps_of(without_fold(model, index), sample, every_head=True)
-        examples.append((maps, truth_of(sample)))
-        bar(done, len(chosen))
+    for index, ids in folds:
+        own = without_fold(model, index)
+
+        def predict(sample: Prepared, own: Model = own) -> Example:
+            return maps_of(own, sample, every_head=True), truth_of(sample)
+
+        chosen = spread([sample for sample in prepared if sample.id in ids], most)
+        kept = collect_examples(chosen, predict, TUNE_BYTES // len(folds), progress("predict"))
+        examples += kept.values()
     best, trials = tune(plan.representation, examples, plan.working_spacing, progress("tune"))
     run.write(run.folder / "tuning.json", json.dumps(trials) + "\n")
     write_tuned(run.folder / "tuned.toml", best)
@@ -190,10 +182,43 @@ def _evaluate(run: Run, device: str, progress: Progress) -> dict[str, Any] | Non
         return None
     bar = progress("evaluate")
     worst = WorstPictures(WORST_IMAGES, lambda name: dataset.image(samples[name]))
-    metrics = score_pairs(_predictions(model, dataset, jobs, bar), worst=worst)
+    if model.plan.task == "semantic":
+        numbers = [number for number, _ in folds_of(run)]
+        metrics = _class_scores(model, dataset, jobs, numbers, worst, bar)
+    else:
+        metrics = score_pairs(_predictions(model, dataset, jobs, bar), worst=worst)
+        first = {sample.id for index, sample in jobs if index == 0}
+        inside = [sample for name, sample in samples.items() if name not in first]
+        held_out = [row["dsb"] for row in metrics["images"] if row["id"] in first]
+        if inside and held_out:
+            alone, bar = without_fold(model, 0), progress("score images that were trained on")
+            metrics["more_labels"] = would_more_labels_help(alone, dataset, inside, held_out, bar)
     metrics["overlays"] = worst.write(run.folder)
     run.write(run.folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics
+
+
+def _class_scores(
+    model: Model,
+    dataset: Dataset,
+    jobs: Sequence[tuple[int, Sample]],
+    folds: Sequence[int],
+    worst: WorstPictures,
+    bar: Any,
+) -> dict[str, Any]:
+    """Dice and surface distance of every class, with the fold and the running time of each case."""
+    cases, classes = [], model.plan.classes
+    for done, (index, sample) in enumerate(jobs, 1):
+        image, truth = dataset.image(sample), dataset.labels(sample)
+        start = time.monotonic()
+        found = without_fold(model, index).segment(image).labels
+        seconds = round(time.monotonic() - start, 3)
+        scores = score_classes(truth, found, classes, image.spacing_um, dataset.tolerance_mm)
+        case = ScoredCase(sample.id, scores, folds[index], seconds)
+        worst.offer(sample.id, case.mean("dice") or 0.0, truth, found)
+        cases.append(case)
+        bar(done, len(jobs))
+    return summarize_classes(cases, classes, dataset.tolerance_mm)
 
 
 def _predictions(

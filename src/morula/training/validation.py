@@ -1,22 +1,41 @@
 """How good a network is on prepared images that it was not trained on."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import nn
 
+from morula.data.sample import Sample
 from morula.evaluation.metrics import match_image, mean_ap
+from morula.evaluation.semantic import mean_dice
 from morula.planning.plan import Plan
 from morula.prediction.confidence import needed_heads
 from morula.prediction.ensemble import best_precision, ready
 from morula.prediction.model import Model
 from morula.preprocessing.prepare import Prepared
 from morula.representations import decode_to_shape
+from morula.training.loop import build_network
 from morula.types import Labels, Maps
 
 LOOK_IMAGES = 40
 """Validation images of a look during training; the final evaluation takes all of them."""
+
+PROBE_IMAGES = 3
+"""Images on which the time of a look is measured."""
+
+TUNE_IMAGES, TUNE_BYTES = 60, 2 << 30
+"""Images that the decoder is tuned on after a training, at most; memory for the maps of any tuning."""
+
+GOLDEN = (5**0.5 - 1) / 2
+
+Example = tuple[Maps, Labels]
+"""Predicted maps and truth of one image, on the working grid."""
+
+SampleType = TypeVar("SampleType", Sample, Prepared)
 
 
 def spread(samples: Sequence[Prepared], most: int) -> tuple[Prepared, ...]:
@@ -58,25 +77,82 @@ def looker(
 ) -> Callable[[nn.Module], dict[str, float]]:
     """A function that scores a network on a spread of `samples`, without mirroring, for looks in between.
 
-    It gives ``score`` (mean DSB score), ``ap50`` and ``ap75`` (means over images).
+    It gives ``score`` (mean DSB score), ``ap50`` and ``ap75`` (means over images); of classes ``score`` alone
+    (mean Dice over classes, then images).
     """
     few = spread(samples, LOOK_IMAGES)
-    quick = plan.model_copy(update={"inference": plan.inference.model_copy(update={"mirror": False})})
 
     def look(network: nn.Module) -> dict[str, float]:
-        folded = ready(network, plan.ndim, device)
-        model = Model("validation", quick, (folded,), device, best_precision(device))
+        model = _without_mirroring(plan, network, device)
         rows = []
         for sample in few:
             truth, maps = truth_of(sample), maps_of(model, sample, every_head=False)
             found = decode_to_shape(plan.representation, maps, plan.working_spacing, truth.shape)
+            if plan.task == "semantic":
+                rows.append(mean_dice(truth, found, plan.classes))
+                continue
             counts = match_image(truth, found)
             ap = {count.threshold: count.ap for count in counts}
             rows.append((mean_ap(counts), ap[0.5], ap[0.75]))
+        if plan.task == "semantic":
+            return {"score": float(np.mean(rows))}
         score, ap50, ap75 = np.mean(rows, axis=0)
         return {"score": float(score), "ap50": float(ap50), "ap75": float(ap75)}
 
     return look
+
+
+def seconds_per_image(plan: Plan, samples: Sequence[Prepared], device: str = "cpu") -> float:
+    """Measured seconds that a look takes per image; 0 without images.
+
+    The maps of an untrained network are noise and slow to decode: encoded labels are decoded in their place.
+    """
+    seconds = []
+    probe = spread(samples, PROBE_IMAGES)
+    with torch.random.fork_rng():
+        model = _without_mirroring(plan, build_network(plan, device), device)
+    # The first one compiles kernels.
+    for sample in (*probe[:1], *probe):
+        truth = truth_of(sample)
+        ideal = plan.representation.encode(truth, plan.working_spacing)
+        start = time.perf_counter()
+        maps_of(model, sample, every_head=False)
+        decode_to_shape(plan.representation, ideal, plan.working_spacing, truth.shape)
+        seconds.append(time.perf_counter() - start)
+    return float(np.mean(seconds[1:])) if probe else 0.0
+
+
+def _without_mirroring(plan: Plan, network: nn.Module, device: str) -> Model:
+    quick = plan.model_copy(update={"inference": plan.inference.model_copy(update={"mirror": False})})
+    return Model("validation", quick, (ready(network, plan.ndim, device),), device, best_precision(device))
+
+
+def collect_examples(
+    samples: Sequence[SampleType],
+    predict: Callable[[SampleType], Example],
+    most_bytes: int,
+    progress: Callable[[int, int], None],
+) -> dict[str, Example]:
+    """Maps and truth of as many samples as memory is set aside for, by id; one sample at least.
+
+    Args:
+        samples: Those that are left out are spread evenly over this list.
+        predict: Gives the maps and the truth of one.
+        most_bytes: Memory for all of them.
+        progress: Called with samples done and all of them.
+    """
+    found: dict[str, Example] = {}
+    left = most_bytes
+    # Multiples of the golden ratio fall evenly, however many of them are taken.
+    for index in sorted(range(len(samples)), key=lambda place: place * GOLDEN % 1):
+        maps, truth = predict(samples[index])
+        left -= truth.nbytes + sum(array.nbytes for array in maps.values())
+        if found and left < 0:
+            progress(len(samples), len(samples))
+            break
+        found[samples[index].id] = (maps, truth)
+        progress(len(found), len(samples))
+    return found
 
 
 def without_fold(model: Model, index: int) -> Model:
