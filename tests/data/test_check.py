@@ -109,7 +109,7 @@ def test_a_group_in_two_folds_leaks(tmp_path: Path) -> None:
     (root / "index.csv").write_text("id,fold,field\n0,0,a\n1,1,a\n2,0,b\n3,1,c\n")
     (problem,) = check(root).problems
     assert problem.kind == "leakage between folds"
-    assert "group 'a' is torn apart: 0 in fold 0, " in problem.message
+    assert "1.png in fold 1; scores" in problem.message
     (root / "index.csv").write_text("id,fold,field\n0,0,a\n1,,a\n2,0,b\n3,1,c\n")
     (problem,) = check(root).problems
     assert "1.png in no fold" in problem.message

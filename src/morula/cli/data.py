@@ -1,5 +1,6 @@
 """Verbs before training: check, plan, prepare."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from morula.cli.options import (
 from morula.cli.terminal import Progress, say, show_table
 
 if TYPE_CHECKING:
-    from morula.training.run import Run
+    from morula.training.run import Request, Run
 
 
 def check(data: DataFolder, axes: Axes = None, channels: Channels = None) -> None:
@@ -29,15 +30,17 @@ def check(data: DataFolder, axes: Axes = None, channels: Channels = None) -> Non
 
     with Progress() as progress:
         report = look(data, axes=axes, channels=parse_names(channels), progress=progress("checking"))
-    rows = [(p.severity, p.kind, _below(p.path, data), p.message) for p in report.problems]
-    if rows:
-        show_table(("", "what", "file", "what to do"), rows)
-    errors = sum(problem.severity == "error" for problem in report.problems)
+    found = (*report.errors, *report.warnings)
+    if found:
+        # Every message names its files: without the folder, which the user knows, it is easier to read.
+        here = re.compile(rf"(?<!\S){re.escape(str(data))}/")
+        rows = [(each.severity, each.kind, here.sub("", each.message)) for each in found]
+        show_table(("", "what", "where, and what to do"), rows)
     say(
-        f"{report.n_images} images, {report.n_labels} with labels: {errors} errors, "
-        f"{len(report.problems) - errors} warnings."
+        f"{report.n_images} images, {report.n_labels} with labels: "
+        f"{len(report.errors)} errors, {len(report.warnings)} warnings."
     )
-    if errors:
+    if report.errors:
         raise typer.Exit(1)
 
 
@@ -49,11 +52,7 @@ def plan(
     select: Selection = None,
 ) -> None:
     """Measure a data set, decide how to train on it, and say why."""
-    from morula.training.run import plan_run, start_run
-
-    with Progress() as progress:
-        run = start_run(out, request_of(data, recipe=recipe, changes=changes, select=select))
-        plan_run(run, progress)
+    run = _planned(out, request_of(data, recipe=recipe, changes=changes, select=select))
     _show_plan(run)
     say(f"Plan: {run.plan_path}. Change it there if you like, then go on: morula train {out}")
     exit_with_left_out(run.problems())
@@ -67,14 +66,21 @@ def prepare(
     select: Selection = None,
 ) -> None:
     """Plan if need be, and write the images and labels as training reads them."""
-    from morula.training.run import plan_run, start_run
-
+    run = _planned(out, request_of(data, recipe=recipe, changes=changes, select=select))
     with Progress() as progress:
-        run = start_run(out, request_of(data, recipe=recipe, changes=changes, select=select))
-        plan_run(run, progress)
         prepared = run.prepare(progress)
     say(f"{len(prepared)} images prepared in {out / 'prepared'}. Go on: morula train {out}")
     exit_with_left_out(run.problems())
+
+
+def _planned(out: Path, request: "Request") -> "Run":
+    """The run of `out`, with its plan."""
+    from morula.training.run import plan_run, start_run
+
+    with Progress() as progress:
+        run = start_run(out, request)
+        plan_run(run, progress)
+    return run
 
 
 def _show_plan(run: "Run") -> None:
@@ -106,7 +112,3 @@ def _plain(value: Any) -> str:
         sizes = all(isinstance(item, int) for item in value)
         return (" x " if sizes else ", ").join(_plain(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _below(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

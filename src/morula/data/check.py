@@ -152,10 +152,11 @@ def _compare_shapes(image: Image, labels: Labels, sample: Sample) -> list[Proble
     expected = image.pixels.shape[1:]
     if labels.shape == expected:
         return []
-    swapped = " They are turned by 90 degrees." if labels.shape[::-1] == expected else ""
+    turned = " They are turned by 90 degrees (drawn on a photograph that lay on its side?)."
+    hint = turned if labels.shape[::-1] == expected else ""
     message = (
         f"{sample.labels[0]} has shape {labels.shape}, its image {sample.image[0]} has {expected}; expected"
-        f" the same.{swapped} Export the labels again on the grid of the image."
+        f" the same.{hint} Export the labels again on the grid of the image."
     )
     return [problem("wrong shape", sample.labels[0], message, sample.id)]
 
@@ -168,9 +169,9 @@ def _compare_places(sample: Sample) -> list[Problem]:
         found = compare_places(files[0], path)
         if found:
             message = (
-                f"{path} does not lie where its image {files[0]} does, say their headers: {found}. Morula lays"
-                " one over the other voxel by voxel. Look whether they fit so: if they do, copy the header; if"
-                " not, resample the labels onto the grid of the image."
+                f"{path} does not lie where its image {files[0]} does, say their headers: {found}. They are"
+                " laid over each other voxel by voxel. Look whether they fit so: if they do, copy the header;"
+                " if not, resample the labels onto the grid of the image."
             )
             problems.append(problem("different places", path, message, sample.id))
     return problems

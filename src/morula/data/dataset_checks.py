@@ -125,13 +125,12 @@ def _apart(one: Sample, other: Sample) -> bool:
 def _split_groups(samples: Sequence[Sample]) -> Iterable[Problem]:
     """Groups (fields, patients) that the index puts into several folds."""
     for group, members in find_leaks(samples).items():
-        last = members[-1]
-        places = ", ".join(f"{sample.id} in {fold_name(sample)}" for sample in members[:-1])
+        places = ", ".join(f"{sample.image[0]} in {fold_name(sample)}" for sample in members)
         message = (
-            f"group {group!r} is torn apart: {places}, {last.image[0]} in {fold_name(last)}; scores on these"
-            " folds would be too good. Put the whole group into one fold."
+            f"group {group!r} is torn apart: {places}; scores on these folds would be too good."
+            " Put the whole group into one fold."
         )
-        yield problem("leakage between folds", last.image[0], message)
+        yield problem("leakage between folds", members[-1].image[0], message)
 
 
 def _classes(found: Survey, facts: Sequence[Facts]) -> Iterable[Problem]:
@@ -140,8 +139,8 @@ def _classes(found: Survey, facts: Sequence[Facts]) -> Iterable[Problem]:
     if found.dataset.task is None and len(every) >= 5 and len(set(every)) == 1 and 1 < len(every[0]) <= 30:
         message = (
             f"{found.dataset.root}: every image holds the ids {', '.join(map(str, every[0]))}, no more and no"
-            " less. They are taken for objects; if they are classes (organs), write task = \"semantic\" and"
-            " their names under [classes] into dataset.toml, else task = \"instances\"."
+            ' less. They are taken for objects; if they are classes (organs), write task = "semantic" and'
+            ' their names under [classes] into dataset.toml, else task = "instances".'
         )
         yield problem("classes or objects", found.dataset.root, message)
 

@@ -1,4 +1,4 @@
-"""Which way is up: the orientation that cameras write beside the pixels, which viewers apply when they show them.
+"""Which way is up: what cameras write beside the pixels, and viewers heed when they show them.
 
 Source: TIFF 6.0, tag 274 "Orientation"; Exif 2.32 (JEITA CP-3451), the same tag in JPEG's segment APP1.
 """

@@ -34,9 +34,9 @@ def find_inputs(
 ) -> tuple[Input, ...]:
     """The images in files and folders, sorted by id.
 
-    Where several channels are needed, exactly as many files ``a_0000``, ``a_0001``, ... of one channel each, in
-    one folder, are joined to the image ``a``. A model of red, green and blue is one of colour images, each a
-    file, and of grey ones: there files are joined only when `channels` names the three.
+    Where several channels are needed, exactly as many files ``a_0000``, ``a_0001``, ... of one channel each,
+    in one folder, are joined to the image ``a``. A model of red, green and blue takes grey images, too, each
+    a file of its own: there files are joined only when `channels` names the three.
 
     Args:
         images: Files and folders, or files by their ids, which are taken one by one.
@@ -64,7 +64,7 @@ def find_inputs(
 
 
 def _numbered(found: Sequence[tuple[str, Path]], count: int) -> dict[str, tuple[Path, ...]]:
-    """Files of one folder, kind and name that are numbered 0 to `count` - 1, by what their ids have in common."""
+    """Files of one folder, kind and name, numbered 0 to `count` - 1, by what their ids have in common."""
     cases: dict[tuple[Path, str, str], dict[int, tuple[str, Path]]] = defaultdict(dict)
     for id_, path in found:
         stem = stem_of(path)
@@ -79,7 +79,7 @@ def _numbered(found: Sequence[tuple[str, Path]], count: int) -> dict[str, tuple[
 
 
 def _hold_one_channel(groups: Mapping[str, tuple[Path, ...]], axes: str | None) -> bool:
-    """Whether the first file that can be read has a single channel; one is looked at, for the sake of time."""
+    """Whether the first file that can be read has one channel; no more are read, for the sake of time."""
     for first, *_ in groups.values():
         try:
             return len(read_image(first, axes=axes).channels) == 1

@@ -29,9 +29,6 @@ class Normalizer:
     scale: Float64[np.ndarray, " channels"]
     """One over the intensity range that becomes 1; 0 for a constant channel."""
 
-    n_bad: int
-    """How many of the measured pixels are NaN or infinite; `apply` makes them 0."""
-
     limits: tuple[tuple[float, float], ...] = ()
     """Normalised values that a channel is clipped to; `LIMIT` on both sides when empty."""
 
@@ -50,11 +47,10 @@ class Normalizer:
         if _is_replicated(pixels):
             one = cls.measure(pixels[:1], normalization)
             repeat = len(pixels)
-            return cls(one.offset.repeat(repeat), one.scale.repeat(repeat), one.n_bad * repeat)
-        offsets, scales, n_bad, n_good = [], [], 0, 0
+            return cls(one.offset.repeat(repeat), one.scale.repeat(repeat))
+        offsets, scales, n_good = [], [], 0
         for channel in pixels:
-            values, counts, bad = _distribution(channel)
-            n_bad += bad
+            values, counts = _distribution(channel)
             n_good += int(counts.sum())
             low, high = _range(values, counts, normalization) if len(values) else (0.0, 0.0)
             offsets.append(low)
@@ -62,7 +58,7 @@ class Normalizer:
         if not n_good:
             msg = f"the image ({pixels.dtype}, shape {pixels.shape}) has no finite pixel; export it again."
             raise InputError(msg)
-        return cls(np.array(offsets, np.float64), np.array(scales, np.float64), n_bad)
+        return cls(np.array(offsets, np.float64), np.array(scales, np.float64))
 
     @classmethod
     def _fixed(cls, normalization: Normalization) -> "Normalizer":
@@ -70,12 +66,12 @@ class Normalizer:
         low, high, mean, deviation = np.array(normalization.fixed, np.float64).T
         scale = np.array([_inverse(width) for width in deviation.tolist()])
         limits = zip(((low - mean) * scale).tolist(), ((high - mean) * scale).tolist(), strict=True)
-        return cls(mean, scale, 0, tuple(limits))
+        return cls(mean, scale, tuple(limits))
 
     def apply(self, pixels: Pixels) -> Float32[np.ndarray, "_ *_"]:
         """Normalise the image or a crop ``(C, *spatial)``; constant channels and bad pixels become 0."""
         if _is_replicated(pixels) and len(set(self.offset)) == len(set(self.scale)) == 1:
-            one = Normalizer(self.offset[:1], self.scale[:1], self.n_bad, self.limits[:1])
+            one = Normalizer(self.offset[:1], self.scale[:1], self.limits[:1])
             return one.apply(pixels[:1]).repeat(len(pixels), axis=0)
         exact = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
         work = np.float32 if exact else np.float64
@@ -106,7 +102,7 @@ def percentiles(channel: np.ndarray, shares: tuple[float, ...]) -> tuple[float, 
     Raises:
         InputError: No pixel is finite.
     """
-    values, counts, _ = _distribution(channel)
+    values, counts = _distribution(channel)
     if not len(values):
         msg = f"a channel ({channel.dtype}, shape {channel.shape}) has no finite pixel; export it again."
         raise InputError(msg)
@@ -118,17 +114,17 @@ def _is_replicated(pixels: Pixels) -> bool:
     return len(pixels) > 1 and pixels.strides[0] == 0
 
 
-def _distribution(channel: np.ndarray) -> tuple[np.ndarray, Int64[np.ndarray, " _"], int]:
-    """The finite values of a channel in rising order, how often each occurs, and how many are not finite."""
+def _distribution(channel: np.ndarray) -> tuple[np.ndarray, Int64[np.ndarray, " _"]]:
+    """The finite values of a channel in rising order, and how often each occurs."""
     if channel.dtype.kind in "bui" and channel.dtype.itemsize <= 2:
         counts = _histogram(channel)
         present = np.flatnonzero(counts)
         least = np.iinfo(channel.dtype).min if channel.dtype.kind == "i" else 0
-        return (present + least).astype(np.float64), counts[present], 0
+        return (present + least).astype(np.float64), counts[present]
     step = max(1, int(np.ceil((channel.size / SAMPLES) ** (1 / max(channel.ndim, 1)))))
     values = channel[(slice(None, None, step),) * channel.ndim].ravel()
     finite = values[np.isfinite(values)]
-    return np.sort(finite).astype(np.float64), np.ones(len(finite), np.int64), len(values) - len(finite)
+    return np.sort(finite).astype(np.float64), np.ones(len(finite), np.int64)
 
 
 def _histogram(channel: np.ndarray) -> Int64[np.ndarray, " _"]:
