@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morula.evaluation.charts import Axes, Line, histogram, line_chart, ticks
+from morula.evaluation.charts import NAMES, WIDTH, Axes, Line, histogram, interval_chart, line_chart, ticks
+from morula.evaluation.statistics import Interval
 
 
 def numbers(markup: str) -> list[float]:
@@ -66,3 +67,34 @@ def test_ticks_are_few_round_and_inside(low: float, width: float, most: int):
     assert found == sorted(found)
     slack = 1e-6 * width + 1e-9 * abs(low) + 1e-12
     assert all(low - slack <= value <= high + slack for value in found)
+
+
+def test_intervals_stand_below_each_other_on_a_fitting_axis():
+    rows = [
+        ("best & longest name of all of them", Interval(0.6, 0.5, 0.7)),
+        ("<b>", Interval(0.4, 0.3, 0.55)),
+    ]
+    chart = interval_chart(rows, "score", [0, 3])
+    tree = ElementTree.fromstring(chart)
+    dots = [(float(dot.get("cx", 0)), float(dot.get("cy", 0))) for dot in tree.iter("circle")]
+    assert dots[0][0] > dots[1][0]
+    assert dots[0][1] < dots[1][1]
+    whiskers = [line for line in tree.iter("line") if "whisker" in line.get("class", "")]
+    assert [line.get("class") for line in whiskers] == ["whisker color-0", "whisker color-3"]
+    # The lowest and the highest end use the whole width.
+    ends = [float(line.get(key, 0)) for line in whiskers for key in ("x1", "x2")]
+    assert min(ends) > NAMES
+    assert max(ends) - min(ends) > 0.85 * (WIDTH - NAMES)
+    assert all(-1 <= value <= WIDTH + 1 for value in numbers(chart))
+
+
+def test_what_has_no_score_has_no_row():
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
+    assert interval_chart([("a", nothing)], "score", [0]) == ""
+    chart = interval_chart([("a", nothing), ("b", Interval(0.5, 0.5, 0.5))], "score", [0, 1])
+    assert len(list(ElementTree.fromstring(chart).iter("circle"))) == 1
+
+
+def test_a_line_keeps_the_colour_that_it_is_given():
+    chart = line_chart([Line("a", [0, 1], [0, 1], colour=5)], Axes("x", "y"))
+    assert "color-5" in chart

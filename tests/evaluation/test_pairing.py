@@ -5,7 +5,7 @@ import pytest
 
 from morula.data.formats import write_labels
 from morula.errors import InputError
-from morula.evaluation.pairing import pair_files
+from morula.evaluation.pairing import pair_files, predictions_of
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -97,3 +97,10 @@ def test_an_index_beside_plain_labels_is_no_harm(tmp_path: Path):
     write(tmp_path / "t", "a")
     (tmp_path / "t/index.csv").write_text("id\na\n")
     assert ids(write(tmp_path / "p", "a"), tmp_path / "t") == ["a"]
+
+
+def test_predictions_are_found_for_ids(dataset: Path, predicted: Path):
+    found = predictions_of(predicted, ["a", "plate <1>/c & d", "nothing"])
+    assert set(found) == {"a", "plate <1>/c & d"}
+    with pytest.raises(InputError, match="missing cannot be read"):
+        predictions_of(predicted / "missing", ["a"])

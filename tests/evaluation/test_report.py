@@ -9,10 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+from morula.data.formats import write_labels
+from morula.data.layouts import open_dataset
 from morula.errors import InputError
+from morula.evaluation.comparison import Entrant, score_contest, summarize_contest
+from morula.evaluation.disputes import write_disputes
 from morula.evaluation.evaluate import evaluate, score_pairs
 from morula.evaluation.pictures import WorstPictures
-from morula.evaluation.report import EvaluateReport, PredictReport, TrainReport, render_report
+from morula.evaluation.report import CompareReport, EvaluateReport, PredictReport, TrainReport, render_report
 from morula.evaluation.report_predict import needs_review
 from morula.evaluation.report_train import read_journal
 
@@ -279,3 +283,68 @@ def test_broken_results_are_an_error(tmp_path: Path):
     (tmp_path / "metrics.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):
         EvaluateReport.load(tmp_path)
+
+
+@pytest.fixture
+def comparison(dataset: Path, predicted: Path, truth: np.ndarray, tmp_path: Path) -> Path:
+    """What `compare` leaves behind: a run with a journal and an evil name, labels of others, a failure."""
+    out = tmp_path / "out"
+    for number, name in enumerate(("a", "b", "plate <1>/c & d", "e")):
+        write_labels(tmp_path / "perfect" / f"{name}.tif", np.roll(truth, number, 1))
+    facts = {"runs": ["runs/x"], "network": "plain_unet", "representation": "hover", "parameters": 1_234_567}
+    facts |= {
+        "gmac_per_megapixel": 12.34,
+        "patch_size": [64, 64],
+        "batch_size": 2,
+        "steps": 40,
+        "minutes": 2.5,
+    }
+    facts |= {"undertrained": True, "n_training": 20, "n_validation": 3}
+    entrants = [Entrant(EVIL, (predicted,), facts), Entrant("others", (tmp_path / "perfect",))]
+    data = open_dataset(dataset)
+    contest = score_contest(data, data.labelled, entrants)
+    found = {
+        "data": str(dataset),
+        "fold": 0,
+        "fewest_steps": 1000,
+        "seeds": 1,
+        "device": "cpu",
+        "budget_s": 150.0,
+    }
+    found |= {"overrides": ["training.batch_size=2"], "failed": {"hover": EVIL}}
+    found |= summarize_contest(contest, entrants)
+    found |= {"left_out": {"im7": "others has no labels for it."}}
+    found["pictures"] = write_disputes(contest, entrants, data, out)
+    journal = out / "runs" / "x" / "fold_0" / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    lines = [{"step": step, "loss": 2.0 / step} for step in (20, 40)]
+    lines += [{"step": step, "validation": {"score": step / 100}} for step in (20, 40)]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (out / "comparison.json").write_text(json.dumps(found))
+    return out
+
+
+def test_comparison(comparison: Path):
+    page = CompareReport.load(comparison).page()
+    checker = read(page)
+    for text in (EVIL, "others", "No winner", "undertrained", "1.23", "12.3", "2 min 30 s", "2.5", "64 × 64"):
+        assert text in checker.text, text
+    assert "others has no labels for it." in checker.text
+    assert "1 failed; the others were compared" in checker.text
+    for title in ("Scores", "Strata", "Paired tests", "Pictures", "Training curves", "Effort", "Images"):
+        assert f"<h2>{title}</h2>" in page
+    # Truth and two entrants in each of four crops.
+    assert page.count("<figure") == 12
+    # The colour of an entrant is the same everywhere: the run is the second one.
+    assert 'class="line color-1"' in page
+
+
+def test_comparison_of_labels_alone(comparison: Path):
+    path = comparison / "comparison.json"
+    found = json.loads(path.read_text())
+    found["entrants"], found["tests"], found["pictures"] = found["entrants"][:1], [], []
+    path.write_text(json.dumps(found))
+    page = CompareReport.load(comparison).page()
+    read(page)
+    for title in ("Paired tests", "Pictures", "Training curves", "Effort"):
+        assert f"<h2>{title}</h2>" not in page

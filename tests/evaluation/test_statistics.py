@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from morula.errors import InputError
-from morula.evaluation.statistics import Interval, bootstrap_intervals, paired_test
+from morula.evaluation.statistics import Interval, bootstrap_intervals, gap_of_means, paired_test
 
 RNG = np.random.default_rng(0)
 
@@ -131,3 +131,17 @@ def test_a_score_that_is_not_defined_has_no_p_value():
     nothing = np.zeros(3), np.zeros(3)
     test = paired_test(nothing, nothing)
     assert np.isnan([test.difference, test.low, test.high, test.p_value]).all()
+
+
+def test_a_gap_between_groups_is_that_of_the_normal_distribution():
+    first, second = RNG.normal(5, 2, 300), RNG.normal(4, 1, 200)
+    gap = gap_of_means(first, second)
+    half = 1.96 * np.sqrt(first.var() / 300 + second.var() / 200)
+    assert gap.value == pytest.approx(first.mean() - second.mean())
+    assert gap.low == pytest.approx(gap.value - half, abs=0.05)
+    assert gap.high == pytest.approx(gap.value + half, abs=0.05)
+
+
+def test_a_gap_needs_two_groups():
+    with pytest.raises(InputError, match="both sides"):
+        gap_of_means(np.ones(3), np.ones(0))

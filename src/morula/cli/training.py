@@ -93,6 +93,9 @@ def tune(
             model, data, out, select=parse_selection(select), device=device, progress=progress
         )
     show_table(("", "before", "after"), summary.rows)
+    why = ", spread over the data: as many as fit into memory"
+    all_used = summary.n_images == summary.n_labelled
+    say(f"Tuned on {summary.n_images} of {summary.n_labelled} labelled images{'' if all_used else why}.")
     say(f"Model with the tuned decoder: {out}")
 
 
@@ -116,6 +119,8 @@ def _show_summary(summary: "TrainSummary") -> None:
     if summary.metrics is not None:
         say("On validation images: not trained on, but the weights and the decoder were chosen on them.")
         show_scores(summary.metrics)
+        if "more_labels" in summary.metrics:
+            say(summary.metrics["more_labels"]["text"])
     say(f"Report: {summary.run / 'report.html'}")
     say(f"Use it: morula predict IMAGES -o OUT --model {summary.run}")
     exit_with_left_out(summary.problems)

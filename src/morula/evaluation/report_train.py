@@ -17,6 +17,7 @@ from morula.evaluation.page import (
     facts,
     join,
     node,
+    notice,
     number,
     section,
     short_name,
@@ -122,6 +123,8 @@ class TrainReport:
     def page(self) -> str:
         """The whole page."""
         parts = [self._found_by_doctor("error"), self._overview(), self.rounds]
+        if "more_labels" in self.metrics:
+            parts.append(notice("info", self.metrics["more_labels"]["text"]))
         if self.metrics:
             parts += [score_section(self.metrics, "Validation scores", _how_validated())]
             parts += [curve_section(self.metrics["curve"]), strata_section(self.metrics)]

@@ -77,6 +77,31 @@ def bootstrap_intervals(
     return [Interval(float(value), *pair) for value, pair in zip(values, ends, strict=True)]
 
 
+def gap_of_means(
+    first: np.ndarray, second: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Mean of `first` minus mean of `second`, two groups of different images, with its bootstrap interval.
+
+    Args:
+        first: One score per image.
+        second: The same for the other group.
+        level: Share of resamples that the interval holds.
+        resamples: Number of resamples, of each group by itself.
+        seed: Same seed, same interval.
+
+    Raises:
+        InputError: A group is empty.
+    """
+    if not len(first) or not len(second):
+        msg = f"a gap needs images on both sides; found {len(first)} and {len(second)}."
+        raise InputError(msg)
+    spread = [
+        _resampled(group[:, None], np.ones((len(group), 1)), resamples, seed + place)[:, 0]
+        for place, group in enumerate((first, second))
+    ]
+    return Interval(float(first.mean() - second.mean()), *_ends(spread[0] - spread[1], level))
+
+
 def paired_test(
     first: tuple[np.ndarray, np.ndarray],
     second: tuple[np.ndarray, np.ndarray],

@@ -16,6 +16,7 @@ killed comparison goes on where it stopped.
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -35,6 +36,7 @@ from morula.evaluation.comparison import Entrant, csv_text, score_contest, summa
 from morula.evaluation.disputes import write_disputes
 from morula.evaluation.pairing import predicted_files
 from morula.evaluation.report import CompareReport, render_report
+from morula.networks.count import cost
 from morula.planning.planner import parse_overrides, read_recipe
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
@@ -332,14 +334,16 @@ def _facts(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     plan, validation = first.plan(), {id_ for _, ids in folds_of(first) for id_ in ids}
     states = [_state(Run(folder)) for folder in folders]
     steps = sum(state["step"] for state in states) / len(states)
-    network = plan.network.build(plan.ndim, len(plan.channels), plan.representation.heads(plan.ndim))
+    patch, heads = plan.training.patch_size, plan.representation.heads(plan.ndim)
+    needed = cost(plan.network, len(plan.channels), heads, patch)
     return {
         "runs": [folder.relative_to(out).as_posix() for folder in folders],
         "recipe": plan.recipe,
         "network": plan.network.kind,
         "representation": plan.representation.kind,
-        "parameters": sum(tensor.numel() for tensor in network.parameters()),
-        "patch_size": list(plan.training.patch_size),
+        "parameters": needed.parameters,
+        "gmac_per_megapixel": needed.multiply_adds / math.prod(patch) / 1000,
+        "patch_size": list(patch),
         "batch_size": plan.training.batch_size,
         "steps": steps,
         "minutes": sum(state["seconds"] for state in states) / len(states) / 60,

@@ -22,6 +22,7 @@ from morula.evaluation.report import render_report
 from morula.evaluation.report_train import TrainReport
 from morula.evaluation.semantic import ScoredCase, score_classes, summarize_classes
 from morula.evaluation.tuning import tune, write_tuned
+from morula.planning.fingerprint import Fingerprint
 from morula.planning.plan import Plan
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
@@ -187,15 +188,25 @@ def _evaluate(run: Run, device: str, progress: Progress) -> dict[str, Any] | Non
         metrics = _class_scores(model, dataset, jobs, numbers, worst, bar)
     else:
         metrics = score_pairs(_predictions(model, dataset, jobs, bar), worst=worst)
-        first = {sample.id for index, sample in jobs if index == 0}
-        inside = [sample for name, sample in samples.items() if name not in first]
-        held_out = [row["dsb"] for row in metrics["images"] if row["id"] in first]
-        if inside and held_out:
-            alone, bar = without_fold(model, 0), progress("score images that were trained on")
-            metrics["more_labels"] = would_more_labels_help(alone, dataset, inside, held_out, bar)
+        metrics |= _advice(run, model, dataset, metrics["images"], progress)
     metrics["overlays"] = worst.write(run.folder)
     run.write(run.folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics
+
+
+def _advice(
+    run: Run, model: Model, dataset: Dataset, rows: Sequence[dict[str, Any]], progress: Progress
+) -> dict[str, Any]:
+    """Whether more labels would help, by the first network; nothing where one side has no images."""
+    first = set(folds_of(run)[0][1])
+    inside = [sample for sample in run.labelled() if sample.id not in first]
+    held_out = [row["dsb"] for row in rows if row["id"] in first]
+    if not inside or not held_out:
+        return {}
+    counts = {image.id: image.n_objects for image in Fingerprint.load(run.fingerprint_path).images}
+    n_objects = sum(counts[sample.id] for sample in inside)
+    alone, bar = without_fold(model, 0), progress("score images that were trained on")
+    return {"more_labels": would_more_labels_help(alone, dataset, inside, held_out, n_objects, bar)}
 
 
 def _class_scores(
