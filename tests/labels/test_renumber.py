@@ -31,6 +31,18 @@ def test_huge_ids_need_no_huge_table():
     assert former.tolist() == [0, 2**31 - 1, 5]
 
 
+@settings(max_examples=40, deadline=None)
+@given(small_labels, st.sampled_from([1, 3000, 10_000, 2**28]))
+def test_new_ids_in_order_whatever_the_highest_id(labels, scale):
+    labels = np.where(labels > 0, labels * scale, labels).astype(np.int32)
+    ids, places = np.unique(labels, return_index=True)
+    order = ids[ids > 0][np.argsort(places[ids > 0])]
+    new, former = compact(labels)
+    assert former.tolist() == [0, *order.tolist()]
+    np.testing.assert_array_equal(former[np.maximum(new, 0)], np.maximum(labels, 0))
+    np.testing.assert_array_equal(new[labels <= 0], labels[labels <= 0])
+
+
 def test_more_objects_than_sixteen_bits_hold():
     labels = np.arange(70_000, dtype=np.int32)[::-1].reshape(200, 350).copy()
     assert renumber(labels).max() == 69_999

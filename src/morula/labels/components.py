@@ -2,18 +2,15 @@
 
 from typing import no_type_check
 
-import cc3d
 import fill_voids
 import numpy as np
 from numba import njit
 
 from morula.labels.extents import extents
 from morula.labels.renumber import compact
+from morula.labels.runs import SLACK, change_flags, fill_run, mark_changes, take_changes
 from morula.labels.volume import as_volume
 from morula.types import Labels, Mask
-
-# What cc3d calls a connectivity, per number of axes: neighbours across faces, edges, corners.
-_NEIGHBOURS = {1: (4,), 2: (4, 8), 3: (6, 18, 26)}
 
 
 def connected_components(labels_or_mask: Labels | Mask, connectivity: int = 1) -> Labels:
@@ -25,7 +22,7 @@ def connected_components(labels_or_mask: Labels | Mask, connectivity: int = 1) -
         connectivity: 1: pixels that share a face are connected; up to the number of axes: all neighbours.
 
     Returns:
-        Piece ids ``(*spatial)``, 1 to n.
+        Piece ids ``(*spatial)``, 1 to n in the C order of the pieces' first pixels.
 
     Raises:
         ValueError: `connectivity` is not between 1 and the number of axes.
@@ -34,23 +31,14 @@ def connected_components(labels_or_mask: Labels | Mask, connectivity: int = 1) -
         >>> connected_components(np.array([[1, 1, 0, 1, 2]], np.int32)).tolist()
         [[1, 1, 0, 2, 3]]
     """
-    shape = labels_or_mask.shape
-    known = _NEIGHBOURS[len(shape)]
-    if not 1 <= connectivity <= len(known):
-        msg = f"connectivity {connectivity}; expected 1 to {len(known)} for {len(shape)} axes"
+    ndim = labels_or_mask.ndim
+    if not 1 <= connectivity <= ndim:
+        msg = f"connectivity {connectivity}; expected 1 to {ndim} for {ndim} axes"
         raise ValueError(msg)
-    if labels_or_mask.size == 0:
-        return np.zeros(shape, np.int32)
-    source = labels_or_mask if len(shape) > 1 else labels_or_mask[None]
-    if source.dtype != np.bool_ and source.min() < 0:
-        source = np.maximum(source, 0)
-    pieces = cc3d.connected_components(
-        source,
-        connectivity=known[connectivity - 1],
-        out_dtype=np.uint32,
-        binary_image=source.dtype == np.bool_,
-    )
-    return np.ascontiguousarray(pieces).view(np.int32).reshape(shape)
+    volume = as_volume(labels_or_mask)
+    return _number_pieces(
+        volume.view(np.uint8) if volume.dtype == np.bool_ else volume, connectivity
+    ).reshape(labels_or_mask.shape)
 
 
 def remove_small(labels: Labels, min_size: int) -> Labels:
@@ -146,3 +134,104 @@ def _drop_small(labels, highest, min_size):
         label = labels[i]
         kept[i] = 0 if label > 0 and sizes[label] < min_size else label
     return kept
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _number_pieces(values, connectivity):
+    """Two passes over runs of equal pixels along x, with a union-find between them."""
+    depth, height, width = values.shape
+    rows = values.reshape(-1, width)
+    first = np.zeros(depth * height + 1, np.int64)
+    runs = _object_runs(rows, first)
+    parents = np.arange(runs.shape[1]).astype(np.int32)
+    for line in range(depth * height):
+        z, y = line // height, line % height
+        for dz, dy in ((0, -1), (-1, 0), (-1, -1), (-1, 1)):
+            across = abs(dz) + abs(dy)
+            if across <= connectivity and z + dz >= 0 and 0 <= y + dy < height:
+                other = line + dz * height + dy
+                here, there = (first[line], first[line + 1]), (first[other], first[other + 1])
+                _join(runs, parents, here, there, int(across < connectivity))
+    _number_roots(parents)
+    return _painted(values.shape, first, runs, parents)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _object_runs(rows, first):
+    """Start, end and label of object pixels' runs, int32 ``(3, runs)``; `first` gets each row's first run."""
+    width = rows.shape[1]
+    flags, places = change_flags(width), np.zeros(width + 10, np.int64)
+    runs = np.empty((3, 2 * width + rows.size // 32), np.int32)
+    count = 0
+    for line in range(rows.shape[0]):
+        row = rows[line]
+        mark_changes(row, flags)
+        changes = 1 + take_changes(flags, places[1:])
+        places[changes] = width
+        if count + changes > runs.shape[1]:
+            larger = np.empty((3, 2 * runs.shape[1]), np.int32)
+            larger[:, :count] = runs[:, :count]
+            runs = larger
+        for i in range(changes if width > 0 else 0):
+            label = row[places[i]]
+            runs[0, count], runs[1, count], runs[2, count] = places[i], places[i + 1], label
+            count += label > 0
+        first[line + 1] = count
+    return runs[:, :count]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _join(runs, parents, here, there, reach):
+    """Unites the runs of one row with those of an earlier row that overlap, or are `reach` pixels away."""
+    starts, ends, labels = runs
+    earlier = there[0]
+    for run in range(here[0], here[1]):
+        while earlier < there[1] and ends[earlier] + reach <= starts[run]:
+            earlier += 1
+        other = earlier
+        while other < there[1] and starts[other] < ends[run] + reach:
+            if labels[run] == labels[other]:
+                one, two = _root(parents, run), _root(parents, other)
+                parents[max(one, two)] = min(one, two)
+            other += 1
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _root(parents, run):
+    while parents[run] != run:
+        parents[run] = parents[parents[run]]
+        run = parents[run]
+    return run
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _number_roots(parents):
+    """Puts the number of its piece in place of each run's parent; parents come before their children."""
+    count = 0
+    for run in range(parents.size):
+        if parents[run] == run:
+            count += 1
+            parents[run] = count
+        else:
+            parents[run] = parents[parents[run]]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _painted(shape, first, runs, numbers):
+    """Every run filled with its number, the gaps with 0."""
+    size, x = shape[0] * shape[1] * shape[2], 0
+    flat = np.empty(size + SLACK, np.int32)
+    for line in range(first.size - 1):
+        begin = line * shape[2]
+        for run in range(first[line], first[line + 1]):
+            fill_run(flat, x, begin + runs[0, run], 0)
+            x = begin + runs[1, run]
+            fill_run(flat, begin + runs[0, run], x, numbers[run])
+    fill_run(flat, x, size, 0)
+    return flat[:size].reshape(shape)

@@ -8,8 +8,12 @@ from jaxtyping import Float64, Int32, Int64
 from numba import njit
 
 from morula.labels.renumber import compact
+from morula.labels.runs import change_flags, mark_changes, take_changes
 from morula.labels.volume import as_volume, check_same_shape
 from morula.types import Labels, Mask
+
+# Pixels that are cut into runs at a time: what they need stays in the nearest cache.
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -84,22 +88,63 @@ def overlap_table(truth: Labels, predicted: Labels, *, ignore: Mask | None = Non
     check_same_shape(truth=truth, predicted=predicted, ignore=ignore)
     if ignore is not None:
         truth = np.where(ignore, np.int32(-1), truth)
-    first, second, pixels = _count_pairs(as_volume(truth).ravel(), as_volume(predicted).ravel())
-    order = np.lexsort((second, first))
-    first, second, pixels = first[order], second[order], pixels[order]
+    first, second, pixels = _sorted_pairs(as_volume(truth).reshape(-1), as_volume(predicted).reshape(-1))
     return Overlap(first, second, pixels, _sizes(first, pixels), _sizes(second, pixels))
 
 
 def _sizes(ids: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     new, former = compact(ids)
-    total = np.zeros(former.size, np.int64)
-    np.add.at(total, new, pixels)
-    return total[new]
+    # Sums in float64 are exact up to 2^53.
+    return np.bincount(new, pixels, former.size).astype(np.int64)[new]
 
 
 def _objects(ids: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     unique, where = np.unique(ids, return_index=True)
     return unique[unique > 0], sizes[where[unique > 0]]
+
+
+def _sorted_pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    keys, counts = _count_pairs(truth, predicted)
+    order = np.argsort(keys)
+    keys = keys[order]
+    return (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), counts[order]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _count_pairs(truth, predicted):
+    """Pixels per pair of ids, unsorted; a key holds the true id above 32 bits of the predicted one."""
+    table = np.full(2 * _CHUNK, -1, np.int64)
+    counts = np.zeros(table.size, np.int64)
+    flags, ends = change_flags(_CHUNK), np.zeros(_CHUNK + 9, np.int64)
+    used = 0
+    for begin in range(0, truth.size, _CHUNK):
+        some_truth, some_predicted = truth[begin : begin + _CHUNK], predicted[begin : begin + _CHUNK]
+        mark_changes(some_truth, flags)
+        mark_changes(some_predicted, flags)
+        runs = take_changes(flags, ends)
+        ends[runs] = some_truth.size
+        if 2 * (used + runs + 1) > table.size:
+            table, counts = _grown(table, counts)
+        used += _count_runs(some_truth, some_predicted, ends[: runs + 1], table, counts)
+    taken = np.flatnonzero(table != -1)
+    return table[taken], counts[taken]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _count_runs(truth, predicted, ends, table, counts):
+    """Adds runs of equal pairs to the table, which has room for them; returns how many pairs are new."""
+    added, start = 0, 0
+    for end in ends:
+        if truth[start] >= 0:
+            key = (np.int64(truth[start]) << 32) | np.int64(max(predicted[start], 0))
+            slot = _slot(table, key)
+            added += table[slot] == -1
+            table[slot] = key
+            counts[slot] += end - start
+        start = end
+    return added
 
 
 @njit(cache=True, nogil=True)
@@ -125,42 +170,3 @@ def _grown(table, counts):
             new_table[slot] = table[i]
             new_counts[slot] = counts[i]
     return new_table, new_counts
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
-def _count_until_full(truth, predicted, table, counts, start):
-    """Counts from pixel `start` on, one hash access per run of equal pairs; returns where it stopped."""
-    used = 0
-    for slot in range(table.size):
-        used += table[slot] != -1
-    for i in range(start + 1, truth.size + 1):
-        first, second = truth[start], predicted[start]
-        if i < truth.size and truth[i] == first and predicted[i] == second:
-            continue
-        if first >= 0:
-            key = (np.int64(first) << 32) | np.int64(max(second, 0))
-            slot = _slot(table, key)
-            used += table[slot] == -1
-            table[slot] = key
-            counts[slot] += i - start
-        start = i
-        if 2 * used > table.size:
-            break
-    return start
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
-def _count_pairs(truth, predicted):
-    """Pixels per pair of ids, unsorted."""
-    table = np.full(4096, -1, np.int64)
-    counts = np.zeros(4096, np.int64)
-    # Growing inside the loop over pixels would make the compiler reload both tables for each of them.
-    done = _count_until_full(truth, predicted, table, counts, 0)
-    while done < truth.size:
-        table, counts = _grown(table, counts)
-        done = _count_until_full(truth, predicted, table, counts, done)
-    taken = np.flatnonzero(table != -1)
-    keys = table[taken]
-    return (keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), counts[taken]

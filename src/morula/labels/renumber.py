@@ -8,7 +8,9 @@ from numba import njit
 from morula.labels.volume import as_volume
 from morula.types import Labels
 
-# A look-up table by id may be this many times longer than the image has pixels.
+# Tables of this length are tried first; up to here the highest id need not be known.
+_USUAL_HIGHEST = 8191
+# A table by id may be this many times longer than the image has pixels.
 _TABLE_PER_PIXEL = 4
 
 
@@ -41,45 +43,50 @@ def compact(labels: Labels) -> tuple[Labels, np.ndarray]:
         >>> compact(np.array([0, 7, 3], np.int32))[1].tolist()
         [0, 7, 3]
     """
-    if labels.size == 0:
-        return labels.copy(), np.zeros(1, np.int32)
-    highest = max(int(labels.max()), 0)
-    if highest > _TABLE_PER_PIXEL * labels.size + 65536:
-        return _compact_sparse(labels)
-    new, former = _renumber(as_volume(labels), highest)
+    highest = _USUAL_HIGHEST
+    done, new, former = _renumber(as_volume(labels).reshape(-1), highest)
+    if not done:
+        highest = int(labels.max())
+        if highest > _TABLE_PER_PIXEL * labels.size + _USUAL_HIGHEST:
+            return _compact_sparse(labels)
+        _, new, former = _renumber(as_volume(labels).reshape(-1), highest)
     return new.reshape(labels.shape), former
 
 
 def _compact_sparse(labels: Labels) -> tuple[Labels, np.ndarray]:
-    # Ids so high that a table by id would not fit: through ranks first.
-    ids, ranks = np.unique(labels, return_inverse=True)
-    ranks = ranks.reshape(labels.shape) - np.count_nonzero(ids <= 0)
-    ranks = np.where(labels > 0, ranks + 1, labels).astype(np.int32)
-    new, former = _renumber(as_volume(ranks), int(ranks.max()))
+    # Ids so high that a table by id would not fit: through the ranks of the runs' ids first.
+    flat = as_volume(labels).reshape(-1)
+    starts = np.append(0, np.flatnonzero(flat[1:] != flat[:-1]) + 1)
+    ids, ranks = np.unique(flat[starts], return_inverse=True)
+    # An id that is no object keeps its own number, an object's rank counts from 1.
+    ranks = np.where(flat[starts] > 0, ranks + 1 - np.count_nonzero(ids <= 0), flat[starts]).astype(np.int32)
+    new, former = compact(ranks)
     ids = np.append(0, ids[ids > 0])
+    new = np.repeat(new, np.diff(starts, append=flat.size))
     return new.reshape(labels.shape), ids[former].astype(np.int32)
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
 def _renumber(labels, highest):
-    table = np.zeros(highest + 1, np.int32)
+    """Whether no id was above `highest`, new ids, former ids; one look into a table for each pixel.
+
+    Position i + 1 of the table is for id i, so that -1 needs no branch of its own.
+    """
+    new = np.empty(labels.size, np.int32)
     former = np.zeros(min(highest, labels.size) + 1, np.int32)
-    new = np.empty(labels.shape, np.int32)
-    source, target = labels.ravel(), new.ravel()
-    last, last_new, count = 0, 0, 0
-    for i in range(source.size):
-        label = source[i]
-        # Neighbours mostly share their id: the table is asked once per run.
-        if label != last:
-            last = label
-            if label <= 0:
-                last_new = label
-            else:
-                if table[label] == 0:
-                    count += 1
-                    table[label] = count
-                    former[count] = label
-                last_new = table[label]
-        target[i] = last_new
-    return new, former[: count + 1].copy()
+    table = np.full(highest + 2, -2, np.int32)
+    table[0], table[1], count = -1, 0, 0
+    for i in range(labels.size):
+        label = labels[i]
+        if not -1 <= label <= highest:
+            if label > highest:
+                return False, new, former
+            new[i] = label
+            continue
+        if table[label + 1] == -2:
+            count += 1
+            table[label + 1] = count
+            former[count] = label
+        new[i] = table[label + 1]
+    return True, new, former[: count + 1].copy()
