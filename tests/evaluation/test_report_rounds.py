@@ -9,7 +9,7 @@ import numpy as np
 from morula.evaluation.reliability import Reliability, write_reliability
 from morula.evaluation.report_rounds import rounds_section, verdict
 
-GAIN = {"difference": 0.05, "low": 0.01, "high": 0.09, "p_value": 0.02}
+GAIN = {"score": "dsb", "difference": 0.05, "low": 0.01, "high": 0.09, "p_value": 0.02}
 
 
 def leave(folder: Path, **changes) -> Path:

@@ -157,20 +157,18 @@ def interrupting(stage: str, place: int):
 def test_a_killed_self_training_comes_to_the_same_end(teacher, unlabelled, tmp_path, monkeypatch, method):
     asked, killed = request(teacher, unlabelled, method=method), tmp_path / "killed"
     selftrain(tmp_path / "whole", asked)
-    # What is done is passed over, so that the first call of train is that of the round at hand.
-    between = [("label_images", 1), ("train", 1), ("label_images", 2), ("train", 1), ("_round_facts", 1)]
-    inside = [("label 1", 1), ("prepare", 2), ("train fold 0", 3), ("label 2", 1), ("evaluate", 1)]
+    # Before a step and inside it; what is done is passed over, so that `train` is called for the round at hand.
+    places = [("label_images", 1, "label 1", 1), ("train", 1, "train fold 0", 3)]
+    places += [("label_images", 2, "label 2", 1), ("train", 1, "evaluate", 1)]
     if method == "st++":
-        between.insert(0, ("_reliability", 2))
-        inside.insert(0, ("reliability", 2))
-    for (name, call), (stage, place) in zip(between, inside, strict=True):
+        places.insert(0, ("_reliability", 2, "reliability", 2))
+    for name, call, stage, done in places:
         with monkeypatch.context() as patch:
             killing(patch, name, call)
             with pytest.raises(KilledError):
                 selftrain(killed, asked)
-        if stage != "evaluate":
-            with pytest.raises(KilledError):
-                selftrain(killed, asked, progress=interrupting(stage, place))
+        with pytest.raises(KilledError):
+            selftrain(killed, asked, progress=interrupting(stage, done))
         assert not list(killed.rglob("*.part*"))
     selftrain(killed, asked)
     assert equal(tmp_path / "whole", killed)

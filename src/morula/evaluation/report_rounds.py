@@ -54,12 +54,13 @@ def verdict(gain: dict[str, Any] | None) -> str:
     """What the rounds changed, in words.
 
     Args:
-        gain: Difference of the DSB scores with its 95 % interval and p-value; None: nothing was measured.
+        gain: Which score, its difference with 95 % interval and p-value; None: nothing was measured.
     """
     if gain is None:
         return "not measured: no image was held out"
     interval = f"{number(gain['low'])} to {number(gain['high'])}"
-    words = f"DSB score {number(gain['difference'])} (95 % {interval}, p = {number(gain['p_value'])})"
+    name, change = DEFINITIONS[gain["score"]].label, number(gain["difference"])
+    words = f"{name} {change} (95 % {interval}, p = {number(gain['p_value'])})"
     if gain["low"] > 0:
         return f"{words}: better"
     return f"{words}: {'worse; keep the teacher' if gain['high'] < 0 else 'no clear difference'}"

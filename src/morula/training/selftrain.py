@@ -47,6 +47,7 @@ from morula.planning.retraining import Method, plan_round
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.spec import Spec, dump_toml, read_reasons, read_toml, validate
+from morula.training.lock import hold
 from morula.training.pseudo import count_labelled, find_unlabelled, label_images
 from morula.training.run import Progress, Run, silent
 from morula.training.train import folds_of, train
@@ -60,7 +61,7 @@ ROUNDS = 2
 SAVE_SECONDS = 30.0
 """Time between two writings of the growing table of reliabilities."""
 
-SCORES = ("dsb", "ap_50", "ap_75", "f1_50")
+SCORES = ("dsb", "ap_50", "ap_75", "f1_50", "dice")
 """Validation scores of each round that are kept together."""
 
 
@@ -146,20 +147,27 @@ def selftrain(
     _check(request)
     images = find_unlabelled(work.teacher, [Path(path) for path in request.unlabelled])
     _start(work)
+    # Not `out` itself, which the training of the last round holds.
+    with hold(work.pseudo(1)):
+        failed = _run_rounds(work, images)
+        facts = _round_facts(work)
+        Run(out).write(out / "rounds.json", json.dumps(facts, indent=1) + "\n")
+        render_report(TrainReport.load(out), out / "report.html")
+    return SelftrainSummary(out, facts, failed)
+
+
+def _run_rounds(work: _Work, images: Mapping[str, Sample]) -> dict[str, str]:
+    """Label and train, round after round; gives the images that failed."""
     shares, failed = _shares(work, images)
     model = work.teacher.folder
     for number, share in enumerate(shares, 1):
-        if request.method == "st++" and number > 1:
+        if work.request.method == "st++" and number > 1:
             model = better(work.teacher.folder, model)
-        failed |= label_images(
-            share, work.dataset, model, work.pseudo(number), device, progress(f"label {number}")
-        )
+        bar = work.progress(f"label {number}")
+        failed |= label_images(share, work.dataset, model, work.pseudo(number), work.device, bar)
         _train_round(work, number, model)
         model = work.folder(number)
-    facts = _round_facts(work)
-    Run(out).write(out / "rounds.json", json.dumps(facts, indent=1) + "\n")
-    render_report(TrainReport.load(out), out / "report.html")
-    return SelftrainSummary(out, facts, failed)
+    return failed
 
 
 def snapshots_of(run: Run) -> tuple[str, ...]:
@@ -180,8 +188,9 @@ def snapshots_of(run: Run) -> tuple[str, ...]:
 
 
 def better(teacher: Path, student: Path) -> Path:
-    """The run with the higher DSB score on the validation images; the student where there is none."""
-    scores = [_metrics(run).get("scores", {}).get("dsb", {}).get("value") for run in (teacher, student)]
+    """The run with the higher score (DSB; of classes: Dice) on validation images; in doubt the student."""
+    tables = [_metrics(run).get("scores", {}) for run in (teacher, student)]
+    scores = [table.get("dsb", table.get("dice", {})).get("value") for table in tables]
     return teacher if None not in scores and scores[0] > scores[1] else student
 
 
@@ -211,7 +220,7 @@ def _check(request: SelftrainRequest) -> None:
 
 
 def _start(work: _Work) -> None:
-    """Note what is asked for.
+    """Note what is asked for, and make the first folder.
 
     Raises:
         InputError: The folder holds something else.
@@ -223,11 +232,12 @@ def _start(work: _Work) -> None:
                 f"{work.out} was asked for differently (see its selftrain.toml); choose a new folder with -o."
             )
             raise InputError(msg)
-        return
-    if (work.out / "request.toml").exists() or (work.out / "plan.toml").exists():
+    elif (work.out / "request.toml").exists() or (work.out / "plan.toml").exists():
         msg = f"{work.out} holds a model already; choose a new folder with -o."
         raise InputError(msg)
-    Run(work.out).write(path, dump_toml(work.request.model_dump(exclude_none=True)))
+    else:
+        Run(work.out).write(path, dump_toml(work.request.model_dump(exclude_none=True)))
+    work.pseudo(1).mkdir(exist_ok=True)
 
 
 def _shares(work: _Work, images: Mapping[str, Sample]) -> tuple[list[dict[str, Sample]], dict[str, str]]:
@@ -304,9 +314,11 @@ def _plan_student(work: _Work, number: int, model: Path) -> None:
         return
     goes_on = asked.method == "iterative"
     pseudo = [number] if goes_on else range(1, number + 1)
+    # How the data are to be understood may have been told by --set; how to train is told anew.
+    told = [pair for pair in teacher.request().overrides if not pair.strip().startswith("training")]
     request = teacher.request().model_copy(
         update={
-            "overrides": asked.overrides,
+            "overrides": (*told, *asked.overrides),
             "budget_s": None if asked.budget_s is None else asked.budget_s / asked.rounds,
             "start_from": str(model) if goes_on else teacher.request().start_from,
             "pseudo": tuple(str(work.pseudo(k)) for k in pseudo),
@@ -342,20 +354,21 @@ def _round_facts(work: _Work) -> dict[str, Any]:
     return {"method": work.request.method, "rounds": rows, "gain": _gain(work)}
 
 
-def _gain(work: _Work) -> dict[str, float] | None:
-    """DSB score of the last student minus the teacher's, on the validation images; None without any."""
+def _gain(work: _Work) -> dict[str, Any] | None:
+    """Score of the last student minus the teacher's, on the validation images; None without any."""
+    score = "dice" if work.teacher.plan().task == "semantic" else "dsb"
     before, after = (
-        {row["id"]: row["dsb"] for row in _metrics(folder).get("images", [])}
+        {row["id"]: row[score] for row in _metrics(folder).get("images", []) if row[score] is not None}
         for folder in (work.teacher.folder, work.out)
     )
-    if not before or before.keys() != after.keys():
+    both = sorted(before.keys() & after.keys())
+    if not both:
         return None
-    ones = np.ones(len(before))
-    test = paired_test(
-        (np.array([after[id_] for id_ in before]), ones), (np.array(list(before.values())), ones)
-    )
+    ones = np.ones(len(both))
+    first, second = (np.array([scores[name] for name in both]) for scores in (after, before))
+    test = paired_test((first, ones), (second, ones))
     values = {"difference": test.difference, "low": test.low, "high": test.high, "p_value": test.p_value}
-    return {name: float(value) for name, value in values.items()}
+    return {"score": score, **{name: float(value) for name, value in values.items()}}
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
