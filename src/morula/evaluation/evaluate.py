@@ -10,9 +10,11 @@ from morula.data.files import write_atomic
 from morula.data.formats import read_labels
 from morula.data.sample import Image, Sample
 from morula.errors import InputError
+from morula.evaluation.evaluate_classes import classes_of, compare_cases, read_run, score_cases
 from morula.evaluation.metrics import iou_levels, score_image
 from morula.evaluation.pairing import Pairing, Progress, pair_files
 from morula.evaluation.pictures import WorstPictures
+from morula.evaluation.semantic import summarize_classes
 from morula.evaluation.summary import ScoredImage, compare_predictions, summarize
 from morula.types import Labels
 
@@ -32,7 +34,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
     select: Mapping[str, set[str]] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Score predicted labels against the truth.
+    """Score predicted labels against the truth: objects, or classes where the truth (or the model) says so.
 
     Args:
         predicted: A label file, a folder of them, or what `morula predict` wrote.
@@ -57,28 +59,44 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
     levels = iou_levels(iou)
     pairing = pair_files(predicted, truth, select)
     other = pair_files(compare, truth, select) if compare else None
+    run = read_run(predicted)
+    classes = classes_of(pairing, run)
+    if classes and (strict or iou or by):
+        msg = "--strict, --iou and --by are about single objects; these labels are classes. Leave them out."
+        raise InputError(msg)
+
+    def count(part: Pairing, lost: dict[str, str], report: Progress, worst: Any = None) -> list[Any]:
+        if classes:
+            return score_cases(part, classes, run if part is pairing else {}, lost, report, worst)
+        return _score(part, levels, strict, lost, report, worst)
+
     total = len(pairing.pairs) + (len(other.pairs) if other else 0)
     worst = WorstPictures(MOST_PICTURES, _images_of(pairing))
     failed: dict[str, str] = {}
-    images = _score(pairing, levels, strict, failed, _shifted(progress, 0, total), worst)
+    images = count(pairing, failed, _shifted(progress, 0, total), worst)
     if not images:
         name, message = next(iter(failed.items()))
         msg = f"none of the {len(failed)} pairs could be scored; {name}: {message}"
         raise InputError(msg)
+    if classes:
+        summary = summarize_classes(images, classes, pairing.dataset.tolerance_mm)
+        summary["peak_memory_mb"] = run.get("peak_memory_mb")
+    else:
+        summary = summarize(images, by=by, strict=strict)
     metrics: dict[str, Any] = {
         "kind": "evaluate",
         "version": version("morula"),
         "predicted": str(predicted),
         "truth": str(truth),
-        **summarize(images, by=by, strict=strict),
+        **summary,
         "failed": failed,
         "without_truth": list(pairing.without_truth),
         "without_prediction": list(pairing.without_prediction),
     }
     if other is not None:
         lost: dict[str, str] = {}
-        rivals = _score(other, levels, strict, lost, _shifted(progress, len(pairing.pairs), total))
-        tests = compare_predictions(images, rivals)
+        rivals = count(other, lost, _shifted(progress, len(pairing.pairs), total))
+        tests = compare_cases(images, rivals) if classes else compare_predictions(images, rivals)
         metrics["comparison"] = {"with": str(compare), "tests": tests, "failed": lost}
     metrics["overlays"] = worst.write(out)
     write_metrics(metrics, out)

@@ -170,5 +170,6 @@ def _unique_names(names: dict[str, str]) -> dict[str, str]:
 
 
 def _bare(name: str) -> str:
-    """`name` without the ending that marks label files."""
-    return next((name.removesuffix(ending) for ending in LABEL_ENDINGS if name.endswith(ending)), name)
+    """`name` without the ending that marks label files, or the first channel of a case (nnU-Net)."""
+    endings = (*LABEL_ENDINGS, "_0000")
+    return next((name.removesuffix(ending) for ending in endings if name.endswith(ending)), name)

@@ -68,6 +68,8 @@ class EvaluateReport:
     def page(self) -> str:
         """The whole page."""
         metrics = self.metrics
+        if metrics.get("task") == "semantic":
+            return self._page_of_classes()
         parts = [self._warnings(), score_section(metrics), curve_section(metrics["curve"])]
         parts += [
             self._comparison(),
@@ -78,6 +80,15 @@ class EvaluateReport:
         parts.append(self._about())
         counts = f"{number(metrics['n_truth'])} true and {number(metrics['n_predicted'])} predicted objects"
         subtitle = f"{counted(metrics['n_images'], 'image')} · {counts} · {_rule(metrics)}"
+        return document("Evaluation", subtitle, [part for part in parts if part], foot())
+
+    def _page_of_classes(self) -> str:
+        from morula.evaluation.report_classes import class_sections
+
+        metrics = self.metrics
+        first, *others = class_sections(metrics, self.pictures)
+        parts = [self._warnings(), first, self._comparison(), *others]
+        subtitle = f"{counted(metrics['n_images'], 'case')} · {', '.join(metrics['classes'])}"
         return document("Evaluation", subtitle, [part for part in parts if part], foot())
 
     def _warnings(self) -> Html:
@@ -105,7 +116,9 @@ class EvaluateReport:
         for name, test in comparison["tests"].items():
             verdict = _verdict(test)
             interval = f"{number(test['low'])} to {number(test['high'])}"
-            rows.append([DEFINITIONS[name].label, test["difference"], interval, test["p_value"], verdict])
+            rows.append(
+                [label_of(name, self.metrics), test["difference"], interval, test["p_value"], verdict]
+            )
         columns = [
             Column("score", numeric=False),
             Column("difference", hint="this prediction minus the other"),
@@ -128,6 +141,15 @@ class EvaluateReport:
             *((label, text) for label, text, _ in ERRORS.values()),
         ]
         return section("Definitions", facts(rows))
+
+
+def label_of(name: str, metrics: dict[str, Any]) -> str:
+    """What a score is called: of classes, or of objects."""
+    if metrics.get("task") == "semantic":
+        from morula.evaluation.semantic import SCORES
+
+        return f"Mean {SCORES[name][0]}"
+    return DEFINITIONS[name].label
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -25,11 +25,13 @@ from morula.evaluation.page import (
     tile,
     tiles,
 )
+from morula.evaluation.report_classes import class_sections
 from morula.evaluation.report_evaluate import (
     counted,
     curve_section,
     foot,
     image_section,
+    label_of,
     name_list,
     picture_section,
     pictures_of,
@@ -125,15 +127,16 @@ class TrainReport:
         parts = [self._found_by_doctor("error"), self._overview(), self.rounds]
         if "more_labels" in self.metrics:
             parts.append(notice("info", self.metrics["more_labels"]["text"]))
-        if self.metrics:
+        if self.metrics.get("task") == "semantic":
+            parts += class_sections(self.metrics, self.pictures, "Validation scores", _how_validated())
+        elif self.metrics:
             parts += [score_section(self.metrics, "Validation scores", _how_validated())]
             parts += [curve_section(self.metrics["curve"]), strata_section(self.metrics)]
             parts += [picture_section(self.metrics, self.pictures)]
         parts += [self._curves(), self._tuning(), self._plan(), self._ceilings(), self._data()]
-        parts += [image_section(self.metrics["images"])] if self.metrics else []
-        recipe = self.decisions.get("recipe", "auto")
-        subtitle = f"recipe {recipe} · {self.decisions.get('representation.kind', '')}"
-        subtitle += f" · {self.decisions.get('network.kind', '')}"
+        parts += [image_section(self.metrics["images"])] if "curve" in self.metrics else []
+        kinds = [str(self.decisions.get(f"{part}.kind", "")) for part in ("representation", "network")]
+        subtitle = f"recipe {self.decisions.get('recipe', 'auto')} · {' · '.join(kinds)}"
         return document("Training", subtitle, [part for part in parts if part], foot())
 
     def _found_by_doctor(self, severity: str) -> Html:
@@ -150,9 +153,10 @@ class TrainReport:
         planned = decisions.get("training.steps")
         cards = []
         if self.metrics:
-            score = self.metrics["scores"]["dsb"]
+            name = "dice" if self.metrics.get("task") == "semantic" else "dsb"
+            score, label = self.metrics["scores"][name], label_of(name, self.metrics)
             interval = f"{number(score['low'])} – {number(score['high'])}"
-            cards.append(tile("DSB score, validation", number(score["value"]), interval))
+            cards.append(tile(f"{label}, validation", number(score["value"]), interval))
         if facts_:
             cards.append(
                 tile("Labelled images", number(facts_.get("n_labelled")), f"of {facts_.get('n_images')}")
@@ -218,7 +222,8 @@ class TrainReport:
             keys = [key for key in SCORES if rows and key in rows[0]["validation"]]
             # With several folds the main score of each is enough to be read.
             for key in keys[:1] if len(self.journals) > 1 else keys:
-                name = fold.replace("_", " ") if len(self.journals) > 1 else SCORES[key]
+                own = SCORES[key] if "ap50" in keys else "Dice"  # of classes there is nothing else
+                name = fold.replace("_", " ") if len(self.journals) > 1 else own
                 points = [(row["step"], row["validation"].get(key)) for row in rows]
                 lines.append(thinned(name, points, dots=True))
         return lines

@@ -10,7 +10,6 @@ import numpy as np
 from morula.errors import InputError
 from morula.evaluation.statistics import bootstrap_intervals
 from morula.evaluation.surface import normalized_surface_distance
-from morula.prediction.record import peak_memory_mb
 from morula.types import Labels, Mask, Spacing
 
 TOLERANCE_MM = 1.0
@@ -155,16 +154,13 @@ def summarize_classes(
         "folds": [
             {"fold": fold, **_fold([case for case in cases if case.fold == fold], classes)} for fold in folds
         ],
-        "peak_memory_mb": peak_memory_mb(),
         "images": [_row(case) for case in cases],
     }
 
 
 def _fold(cases: Sequence[ScoredCase], classes: Mapping[str, int]) -> dict[str, Any]:
     means = {name: _spread([case.mean(name) for case in cases]) for name in SCORES}
-    rows = {
-        name: {key: _spread(_values(cases, name, key)) for key in SCORES} for name in classes
-    }
+    rows = {name: {key: _spread(_values(cases, name, key)) for key in SCORES} for name in classes}
     return {"n_images": len(cases), "scores": means, "classes": rows}
 
 

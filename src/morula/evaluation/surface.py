@@ -80,7 +80,7 @@ def _patches(mask: Mask, spacing: Spacing) -> Surface:
         window = tuple(slice(start, start + size) for start, size in zip(corner, codes.shape, strict=True))
         codes += mask[window].astype(np.int64) << bit
     areas = patch_areas(spacing)[codes]
-    return (codes > 0) & (codes < 2 ** 2**ndim - 1), areas
+    return (codes > 0) & (codes < 2**2**ndim - 1), areas
 
 
 @lru_cache(maxsize=32)
@@ -95,7 +95,7 @@ def patch_areas(spacing: Spacing) -> Float64[np.ndarray, " _"]:
         [0.0, 2.5, 4.0, 3.0, 5.0, 0.0]
     """
     ndim = len(spacing)
-    areas = np.zeros(2 ** 2**ndim)
+    areas = np.zeros(2**2**ndim)
     for code in range(1, len(areas) - 1):
         cell = (code >> np.arange(2**ndim) & 1).reshape((2,) * ndim)
         areas[code] = _length(cell, spacing) if ndim == 2 else _area(cell, spacing)

@@ -23,9 +23,7 @@ def class_channels(labels: Labels, ids: tuple[int, ...]) -> Int64[np.ndarray, "*
     return np.where(known[place] == labels, order[place] + 1, 0)
 
 
-def class_distances(
-    labels: Labels, ids: tuple[int, ...], spacing: Spacing, reach_px: float = 16.0
-) -> Map:
+def class_distances(labels: Labels, ids: tuple[int, ...], spacing: Spacing, reach_px: float = 16.0) -> Map:
     """Signed distance map of each class: negative inside, 0 on its surface, 1 far outside.
 
     Inside, the distance is divided by the largest one of that class in these labels, so that it runs to

@@ -76,9 +76,7 @@ class Patches:
         calm = step >= training.steps * (1 - training.calm_share)
         return training.augmentation.calmed(training.calm_factor) if calm else training.augmentation
 
-    def _view(
-        self, rng: np.random.Generator, augmentation: Augmentation, index: int
-    ) -> tuple[Map, Labels]:
+    def _view(self, rng: np.random.Generator, augmentation: Augmentation, index: int) -> tuple[Map, Labels]:
         """A changed piece of an image, the maps of the whole image as further channels, and its labels."""
         sure = self.plan.task == "semantic" and index < self._n_sure
         for _ in range(_TRIES if sure else 1):

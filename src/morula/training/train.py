@@ -26,6 +26,7 @@ from morula.planning.fingerprint import Fingerprint
 from morula.planning.plan import Plan
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
+from morula.prediction.record import peak_memory_mb
 from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.prepare import Prepared
 from morula.training.lock import hold
@@ -229,7 +230,8 @@ def _class_scores(
         worst.offer(sample.id, case.mean("dice") or 0.0, truth, found)
         cases.append(case)
         bar(done, len(jobs))
-    return summarize_classes(cases, classes, dataset.tolerance_mm)
+    scores = summarize_classes(cases, classes, dataset.tolerance_mm)
+    return {**scores, "peak_memory_mb": peak_memory_mb()}
 
 
 def _predictions(
