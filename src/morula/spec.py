@@ -89,12 +89,13 @@ def validate(cls: type[SpecType], table: Any) -> SpecType:
     try:
         return cls.model_validate(table)
     except ValidationError as error:
-        msg = "; ".join(_explain(cls, item) for item in error.errors())
+        msg = "; ".join(explain(cls, item) for item in error.errors())
         raise InputError(msg) from None
 
 
-def _explain(cls: type[Spec], item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"]) or cls.__name__
+def explain(cls: type[Spec], item: Any, prefix: str = "") -> str:
+    """One error of pydantic for `cls` in words; `prefix` is the dotted key of its table, with a dot."""
+    key = prefix + ".".join(str(part) for part in item["loc"]) or cls.__name__
     if item["type"] == "extra_forbidden":
         owner = _owner(cls, item["loc"])
         return f"unknown key {key!r}: {nearest(str(item['loc'][-1]), list(owner.model_fields))}"

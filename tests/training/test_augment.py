@@ -54,6 +54,31 @@ def test_zoom_enlarges_objects():
     np.testing.assert_allclose(sizes[1] / sizes[0], 4, rtol=0.15)
 
 
+def ramp_of_planes() -> tuple[np.ndarray, np.ndarray]:
+    """Eleven planes, each as bright as its number and with that id, from 0."""
+    z = np.arange(11)[:, None, None]
+    return np.broadcast_to(z, (1, 11, 8, 8)).astype(np.float16), np.broadcast_to(z, (11, 8, 8)).astype(np.int32)
+
+
+def test_planes_between_planes_are_interpolated_and_labels_are_not():
+    image, labels = ramp_of_planes()
+    patch, ids = cut((image,), labels, view((5.0, 3.5, 3.5), zoom=2.0), (7, 4, 4))
+    np.testing.assert_allclose(patch[0, :, 1, 1], [3.5, 4, 4.5, 5, 5.5, 6, 6.5])
+    np.testing.assert_array_equal(ids[:, 1, 1], [4, 4, 5, 5, 6, 6, 7])
+    shrunk, _ = cut((image,), labels, view((5.0, 3.5, 3.5), zoom=0.5), (3, 4, 4))
+    np.testing.assert_allclose(shrunk[0, :, 1, 1], [3, 5, 7])
+
+
+def test_without_a_zoom_every_plane_is_taken_once():
+    image, labels = ramp_of_planes()
+    for centre in (5.0, 5.2, 4.9):
+        patch, ids = cut((image,), labels, view((centre, 3.5, 3.5)), (4, 4, 4))
+        assert (np.diff(ids[:, 1, 1]) == 1).all()
+        np.testing.assert_array_equal(patch[0], ids)
+    patch, ids = cut((image,), labels, view((0.0, 3.5, 3.5)), (4, 4, 4))
+    np.testing.assert_array_equal(ids[:, 1, 1], [2, 1, 1, 2])
+
+
 def test_beyond_the_edge_the_source_is_mirrored():
     image, labels = source(2)
     patch, ids = cut((image,), labels, view((0.0, 19.5)), (20, 40))

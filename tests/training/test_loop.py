@@ -154,10 +154,19 @@ def test_decay_spares_offsets(tmp_path):
     assert groups[1]["weight_decay"] == 0
 
 
+@pytest.mark.parametrize("steps", [1, 2, 50])
+def test_the_trial_ends_with_the_training_or_when_it_took_long_enough(tmp_path, monkeypatch, steps):
+    monkeypatch.setattr("morula.training.loop.TRIAL_SECONDS", 0.0)
+    seen = []
+    monkeypatch.setattr(Trainer, "step", lambda self, batch: seen.append(self.state["step"]))
+    assert seconds_per_step(small_plan(steps=steps), prepared(tmp_path / "data")) > 0
+    assert seen == [steps // 2] * min(8, steps - steps // 2)
+
+
 def test_measuring_the_speed_leaves_the_random_state_alone(tmp_path):
     samples = prepared(tmp_path / "data")
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    assert seconds_per_step(small_plan(), samples, steps=4) > 0
+    assert seconds_per_step(small_plan(), samples) > 0
     assert torch.equal(torch.rand(1), expected)

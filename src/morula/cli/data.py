@@ -66,8 +66,10 @@ def prepare(
     select: Selection = None,
 ) -> None:
     """Plan if need be, and write the images and labels as training reads them."""
+    from morula.training.lock import hold
+
     run = _planned(out, request_of(data, recipe=recipe, changes=changes, select=select))
-    with Progress() as progress:
+    with hold(out), Progress() as progress:
         prepared = run.prepare(progress)
     say(f"{len(prepared)} images prepared in {out / 'prepared'}. Go on: morula train {out}")
     exit_with_left_out(run.problems())
@@ -75,10 +77,11 @@ def prepare(
 
 def _planned(out: Path, request: "Request") -> "Run":
     """The run of `out`, with its plan."""
+    from morula.training.lock import hold
     from morula.training.run import plan_run, start_run
 
-    with Progress() as progress:
-        run = start_run(out, request)
+    run = start_run(out, request)
+    with hold(out), Progress() as progress:
         plan_run(run, progress)
     return run
 

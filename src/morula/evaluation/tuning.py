@@ -5,7 +5,7 @@ It is cheap because no network runs, and it always gives the same result.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,19 +80,14 @@ def tune(
     return best, search.trials
 
 
-def write_tuned(
-    path: Path, default: Representation, modalities: Mapping[str, Representation] | None = None
-) -> None:
-    """Write ``tuned.toml``: the tunable fields as table ``default``, and one table per modality.
+def write_tuned(path: Path, representation: Representation) -> None:
+    """Write ``tuned.toml``: the tunable fields as table ``default``.
 
     Raises:
         InputError: The file cannot be written.
     """
-    table: dict[str, Any] = {"default": tunable_values(default)}
-    if modalities:
-        table["modality"] = {name: tunable_values(value) for name, value in modalities.items()}
     with write_atomic(path) as part:
-        part.write_text(dump_toml(table), encoding="utf-8")
+        part.write_text(dump_toml({"default": tunable_values(representation)}), encoding="utf-8")
 
 
 @dataclass

@@ -3,6 +3,10 @@
 import re
 
 from morula.errors import InputError
+from morula.planning.rules import LOOKS, SHORTEST_PAUSE
+
+RESERVE = 0.05
+"""Share of a budget for what is not measured: checkpoints, the decoder's tuning, the report."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -25,18 +29,37 @@ def parse_budget(text: str) -> float:
     return seconds
 
 
-def steps_for_budget(budget_s: float | int, seconds_per_step: float, *, share: float = 0.92) -> int:
-    """Optimiser steps that fit a budget, at least one; `share` of the time is left to the steps themselves.
+def steps_for_budget(
+    budget_s: float, step_s: float, look_s: float = 0.0, *, validate_every: int | None = None
+) -> int:
+    """Optimiser steps that fit a budget together with the looks at validation images; at least one.
 
     Args:
-        budget_s: Wall time for the whole training.
-        seconds_per_step: Measured on this machine.
-        share: The rest goes to validation, checkpoints and the start.
+        budget_s: Wall time for the training of one fold.
+        step_s: Of one step, measured on this machine.
+        look_s: Of one look at the validation images.
+        validate_every: Steps between two looks; when not given, as the rule of that name says.
 
     Raises:
-        InputError: A time is not positive.
+        InputError: The budget or a step is not positive.
     """
-    if not budget_s > 0 or not seconds_per_step > 0:
-        msg = f"a budget of {budget_s} s at {seconds_per_step} s a step; both must be positive."
+    if not budget_s > 0 or not step_s > 0:
+        msg = f"a budget of {budget_s} s at {step_s} s a step; both must be positive."
         raise InputError(msg)
-    return max(1, int(budget_s * share / seconds_per_step))
+    if validate_every is not None:
+        return max(1, int(budget_s / (step_s + look_s / validate_every)))
+    # A long training has a fixed number of looks, a short one a look every so many steps.
+    long = (budget_s - LOOKS * look_s) / step_s
+    short = budget_s / (step_s + look_s / SHORTEST_PAUSE)
+    return max(1, int(max(long, short)))
+
+
+def time_to_train(budget_s: float, spent_s: float, end_s: float) -> float:
+    """Seconds of a budget that are left to the training itself, at least half of it.
+
+    Args:
+        budget_s: Wall time for everything.
+        spent_s: What checking, measuring and preparing have taken.
+        end_s: What predicting the validation images for tuning and scores will take.
+    """
+    return max(0.5 * budget_s, (1 - RESERVE) * budget_s - spent_s - end_s)

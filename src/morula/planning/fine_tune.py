@@ -50,10 +50,7 @@ def plan_from(
             "Mend task and [classes] in dataset.toml, or choose another model."
         )
         raise InputError(msg)
-    fixed = [key for key in KEPT if key in (overrides or {}) and key != "inference"]
-    if fixed:
-        msg = f"--set {fixed[0]} does not go with --from: the model's weights fix {', '.join(KEPT[:-1])}."
-        raise InputError(msg)
+    refuse_fixed(overrides or {})
     table = base.model_dump(exclude_none=True)
     kept = {key: table[key] for key in KEPT}
     kept["scaling"], why_scaling = _scaling(base, facts)
@@ -76,6 +73,18 @@ def plan_from(
 def _labels_of(task: str, classes: Mapping[str, int]) -> str:
     """What labels mean, for a message."""
     return f"the classes {', '.join(classes)}" if task == "semantic" else "single objects"
+
+
+def refuse_fixed(overrides: Mapping[str, Any]) -> None:
+    """Refuse to change what belongs to a model's weights.
+
+    Raises:
+        InputError: Names the first such key.
+    """
+    fixed = [key for key in KEPT if key in overrides and key != "inference"]
+    if fixed:
+        msg = f"--set {fixed[0]} does not go with --from: the model's weights fix {', '.join(KEPT[:-1])}."
+        raise InputError(msg)
 
 
 def _scaling(base: Plan, facts: Fingerprint) -> tuple[dict[str, Any], str]:

@@ -63,7 +63,7 @@ def read_plan(folder: Path) -> Plan:
     tuned = folder / "tuned.toml"
     if not tuned.exists():
         return plan
-    return plan.model_copy(update={"representation": read_tuned(tuned, plan.representation).default})
+    return plan.model_copy(update={"representation": read_tuned(tuned, plan.representation)})
 
 
 def weight_files(folder: Path, stem: str = "weights") -> tuple[Path, ...]:

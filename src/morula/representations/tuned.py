@@ -1,11 +1,10 @@
 """Fields that may change after training, and `tuned.toml`, the file that holds them.
 
-The file has the table ``default`` and, where images differ in kind, one table per modality under
-``modality``. A table mirrors the fields of the representation and holds only the tunable ones.
+Its table ``default`` mirrors the fields of the representation and holds only the tunable ones.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +33,6 @@ class TunableField:
 
     whole: bool
     """Whether only whole numbers are allowed."""
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A representation as it was tuned: in general, and per modality."""
-
-    default: Representation
-    """For images of unknown kind."""
-
-    modalities: dict[str, Representation] = field(default_factory=dict)
-    """Per modality."""
-
-    def of(self, modality: str | None = None) -> Representation:
-        """The representation tuned for `modality`, else the default."""
-        return self.modalities.get(modality or "", self.default)
 
 
 def tunable_fields(representation: Representation) -> tuple[TunableField, ...]:
@@ -108,19 +92,17 @@ def with_values(representation: Representation, table: Mapping[str, Any]) -> Rep
         raise InputError(msg) from None
 
 
-def read_tuned(path: Path, representation: Representation) -> Tuned:
+def read_tuned(path: Path, representation: Representation) -> Representation:
     """`representation` with the values of a ``tuned.toml``.
 
     Raises:
         InputError: The file is missing or broken, or holds a key or value that does not fit.
     """
     table = read_toml(path)
-    for key in table.keys() - {"default", "modality"}:
-        msg = f"{path}: unknown table {nearest(key, ['default', 'modality'])}"
+    for key in table.keys() - {"default"}:
+        msg = f"{path}: unknown table {nearest(key, ['default'])}"
         raise InputError(msg)
-    default = with_values(representation, table.get("default", {}))
-    modalities = {name: with_values(default, values) for name, values in table.get("modality", {}).items()}
-    return Tuned(default, modalities)
+    return with_values(representation, table.get("default", {}))
 
 
 def _parts(name: str, value: Any) -> Iterator[tuple[tuple[str, ...], Representation]]:

@@ -99,14 +99,15 @@ def cut(
     rows, columns = _field(view, (shape[-2], shape[-1]))
     top, rows = _window(rows, labels.shape[-2])
     left, columns = _window(columns, labels.shape[-1])
-    window = (slice(*top), slice(*left))
+    window = (..., slice(*top), slice(*left))
+    pieces, ids = [source[window] for source in sources], labels[window]
     if len(shape) == 3:
-        window = (_depths(view, shape[0], labels.shape[0]), *window)
-    pieces = [source[(slice(None), *window)] for source in sources]
+        depths = _depths(view, shape[0], labels.shape[0])
+        pieces = [_planes(piece, depths) for piece in pieces]
+        ids = ids[np.floor(depths + 0.5).astype(np.int64)]
     channels = [plane for piece in pieces for plane in piece.reshape(-1, *piece.shape[-2:])]
     moved = _remap(channels, rows, columns, cv2.INTER_LINEAR)
     # cv2 remaps no 32-bit integers; prepared ids run from 1 to n and are exact in float32 up to 2**24.
-    ids = labels[window]
     moved_ids = _remap(ids.reshape(-1, *ids.shape[-2:]), rows, columns, cv2.INTER_NEAREST)
     return moved.reshape(-1, *shape), moved_ids.astype(np.int32).reshape(shape)
 
@@ -155,9 +156,22 @@ def _mirrored(positions: np.ndarray, size: int) -> np.ndarray:
 
 
 def _depths(view: View, planes: int, size: int) -> np.ndarray:
+    """Where each plane of the patch lies in the source: float32 ``(planes,)``, 0 to size - 1."""
     z = (np.arange(planes, dtype=np.float32) - (planes - 1) / 2) / view.zoom
     z = -z if view.flips[0] else z
-    return np.rint(_mirrored(z + np.float32(view.centre[0]), size)).astype(np.int64)
+    depths = _mirrored(z + np.float32(view.centre[0]), size)
+    # Without a zoom the source's own planes do: a mean of two thick ones would be neither.
+    return depths if view.zoom != 1 else np.floor(depths + 0.5).astype(np.float32)
+
+
+def _planes(source: np.ndarray, depths: np.ndarray) -> Map:
+    """The planes of ``(C, z, y, x)`` at `depths`, linearly interpolated."""
+    low = np.floor(depths).astype(np.int64)
+    share = (depths - low).astype(np.float32)[:, None, None]
+    below = np.asarray(source[:, low], np.float32)
+    if not share.any():
+        return below
+    return below + share * (source[:, np.minimum(low + 1, source.shape[1] - 1)] - below)
 
 
 def _remap(
@@ -165,7 +179,10 @@ def _remap(
 ) -> np.ndarray:
     border = cv2.BORDER_REPLICATE
     return np.stack(
-        [cv2.remap(np.ascontiguousarray(p, np.float32), columns, rows, how, borderMode=border) for p in planes]
+        [
+            cv2.remap(np.ascontiguousarray(p, np.float32), columns, rows, how, borderMode=border)
+            for p in planes
+        ]
     )
 
 

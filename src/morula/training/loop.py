@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from morula.types import Tensors
 
 CHECKPOINT_SECONDS = 120.0
 JOURNAL_STEPS = 20
+TRIAL_STEPS, TRIAL_SECONDS = (8, 200), 5.0
 
 Validate = Callable[[nn.Module], dict[str, float]]
 """Scores a network in evaluation mode; the entry ``score`` decides which weights are kept."""
@@ -300,19 +302,22 @@ def train_fold(
     return FoldResult(trainer.weights, trainer.state["step"], trainer.state["best"])
 
 
-def seconds_per_step(
-    plan: Plan, samples: Sequence[Prepared], *, device: str = "cpu", steps: int = 8
-) -> float:
-    """Measured seconds of one training step, batches included: what a budget is divided by."""
-    with torch.random.fork_rng():
-        network = build_network(plan, device)
-        optimizer = build_optimizer(plan.training.optimizer, network)
-        ends = []
-        for batch in stream(Patches(plan, samples), 0, steps):
-            loss = torch.stack(list(step_loss(plan, network.train(), batch, device).values())).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+def seconds_per_step(plan: Plan, samples: Sequence[Prepared], *, device: str = "cpu") -> float:
+    """Measured seconds of one training step, batches included: what a budget is divided by.
+
+    The trial is at the middle of the training: a frozen encoder learns by then, and augmentation is not
+    calmed yet. Its first half does not count: it compiles kernels and fills caches.
+    """
+    fewest, most = TRIAL_STEPS
+    start = plan.training.steps // 2
+    with torch.random.fork_rng(), TemporaryDirectory() as folder:
+        trainer = Trainer(plan, Path(folder), device, None)
+        trainer.state["step"] = start
+        ends = [time.perf_counter()]
+        for batch in stream(Patches(plan, samples), start, min(start + most, plan.training.steps)):
+            trainer.step(batch)
             ends.append(time.perf_counter())
-    # The first steps compile kernels and warm caches.
-    return float(np.median(np.diff(ends[2:])))
+            if len(ends) > fewest and ends[-1] - ends[0] > TRIAL_SECONDS:
+                break
+    steps = len(ends) - 1
+    return (ends[-1] - ends[steps // 2]) / (steps - steps // 2)

@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from morula.data.check import check
 from morula.data.dataset import Dataset
 from morula.data.files import write_atomic
 from morula.data.sample import Sample
-from morula.data.splits import make_folds, tie
+from morula.data.splits import Folds, make_folds, tie
 from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.summary import DEFINITIONS
@@ -21,13 +21,11 @@ from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.prepare import to_working_grid
 from morula.representations import Representation, decode_to_shape
 from morula.training.run import Progress, open_selected, silent
-from morula.types import Labels, Maps
+from morula.training.validation import TUNE_BYTES, Example, collect_examples
+from morula.types import Labels
 
 SHOWN = ("dsb", "ap_50", "ap_75", "ap_90", "f1_50")
 """Scores of the summary."""
-
-Example = tuple[Maps, Labels]
-"""Predicted maps and truth of one image, on the working grid."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +34,12 @@ class TuneSummary:
 
     model: Path
     """The new model folder."""
+
+    n_images: int
+    """Images that it was tuned and scored on: those whose maps fit into memory, spread over the data."""
+
+    n_labelled: int
+    """All sound labelled images."""
 
     before: dict[str, Any]
     """Scores with the decoder as it was, as in ``metrics.json``."""
@@ -90,16 +94,18 @@ def tune_model(
     report = check(data, progress=progress("check"))
     samples = [sample for sample in dataset.labelled if sample.id not in report.unusable]
     halves = make_folds(tie(samples, report.duplicates), 2, loaded.plan.training.seed)
-    examples = _examples(loaded, dataset, samples, progress)
+    kept = _examples(loaded, dataset, samples, halves, progress)
+    examples = kept[0] | kept[1]
     spacing, start = loaded.plan.working_spacing, loaded.plan.representation
     chosen = {}
-    for part, (half, other) in enumerate((halves, halves[::-1]), 1):
-        bar = progress(f"tune, half {part}")
-        fitted, _ = tune(start, [examples[name] for name in other], spacing, bar)
+    for part, (half, other) in enumerate((kept, kept[::-1]), 1):
+        fitted, _ = tune(start, other.values(), spacing, progress(f"tune, half {part}"))
         chosen |= dict.fromkeys(half, fitted)
     final, trials = tune(start, list(examples.values()), spacing, progress("tune"))
     summary = TuneSummary(
         out,
+        len(examples),
+        len(samples),
         _scores(examples, samples, dict.fromkeys(examples, start), spacing),
         _scores(examples, samples, chosen, spacing),
     )
@@ -108,16 +114,20 @@ def tune_model(
 
 
 def _examples(
-    model: Model, dataset: Dataset, samples: Sequence[Sample], progress: Progress
-) -> dict[str, Example]:
-    bar = progress("predict")
-    examples = {}
-    for done, sample in enumerate(samples, 1):
+    model: Model, dataset: Dataset, samples: Sequence[Sample], halves: Folds, progress: Progress
+) -> list[dict[str, Example]]:
+    """Maps and truth of each half's samples, by id, as far as memory is set aside for them."""
+
+    def predict(sample: Sample) -> Example:
         pixels, truth = to_working_grid(dataset.image(sample), dataset.labels(sample), model.plan)
-        if truth is not None:
-            examples[sample.id] = (model.maps_of(pixels), truth)
-        bar(done, len(samples))
-    return examples
+        return model.maps_of(pixels), cast("Labels", truth)
+
+    ordered = sorted(samples, key=lambda sample: (sample.attributes.get("modality", ""), sample.id))
+    kept = []
+    for part, half in enumerate(halves, 1):
+        own = [sample for sample in ordered if sample.id in half]
+        kept.append(collect_examples(own, predict, TUNE_BYTES // 2, progress(f"predict, half {part}")))
+    return kept
 
 
 def _scores(

@@ -1,0 +1,74 @@
+"""A budget becomes a number of steps, once: from times that are measured on this machine."""
+
+import json
+import time
+from collections.abc import Sequence
+
+from morula.planning import rules
+from morula.planning.budget import steps_for_budget, time_to_train
+from morula.planning.plan import Plan
+from morula.planning.planner import merge, parse_overrides, read_recipe
+from morula.preprocessing.prepare import Prepared
+from morula.spec import dump_toml, read_reasons, read_toml
+from morula.training.loop import seconds_per_step
+from morula.training.run import Run
+from morula.training.validation import LOOK_IMAGES, TUNE_IMAGES, seconds_per_image
+
+Folds = Sequence[tuple[int, tuple[str, ...]]]
+"""Number and validation ids of every fold that is trained."""
+
+
+def fix_steps(run: Run, folds: Folds, prepared: Sequence[Prepared], device: str, started: float) -> None:
+    """Turn the run's budget, if it has one, into a number of steps: the plan then says it.
+
+    Args:
+        run: Planned and prepared.
+        folds: What is trained.
+        prepared: All samples.
+        device: As torch names it.
+        started: When the clock of the budget began to run, as `time.monotonic` tells it.
+    """
+    request, marker = run.request(), run.folder / "budget.json"
+    if request.budget_s is None or marker.exists():
+        return
+    plan = run.plan()
+    given = merge(read_recipe(request.recipe), parse_overrides(request.overrides)).get("training", {})
+    step_s, look_s, end_s = _measure(plan, folds, prepared, device)
+    spent_s = time.monotonic() - started
+    steps = steps_for_budget(
+        time_to_train(request.budget_s, spent_s, end_s) / len(folds),
+        step_s,
+        look_s,
+        validate_every=plan.training.validate_every if "validate_every" in given else None,
+    )
+    why = (
+        f"{request.budget_s:.0f} s, {spent_s + end_s:.0f} of them before and after training, "
+        f"for {len(folds)} folds at {step_s:.3f} s a step and {look_s:.1f} s a look, measured here"
+    )
+    decisions = {
+        "steps": rules.Decision(steps, why),
+        "validate_every": rules.validate_every(steps),
+        "ema": rules.averaging(steps),
+    }
+    table = read_toml(run.plan_path)
+    reasons = read_reasons(run.plan_path.read_text(encoding="utf-8"))
+    # A budget goes before the steps of a recipe; --set training.steps does not go with one.
+    for key in decisions.keys() - (given.keys() - {"steps"}):
+        table["training"][key] = decisions[key].value
+        reasons[f"training.{key}"] = decisions[key].reason
+    run.write(run.plan_path, dump_toml(table, reasons))
+    facts = {"budget_s": request.budget_s, "step_s": step_s, "look_s": look_s, "end_s": end_s, "steps": steps}
+    run.write(marker, json.dumps(facts) + "\n")
+
+
+def _measure(
+    plan: Plan, folds: Folds, prepared: Sequence[Prepared], device: str
+) -> tuple[float, float, float]:
+    """Seconds of a step, of a look, and of predicting all validation images for tuning and scores."""
+    held_out = [sample for sample in prepared if any(sample.id in ids for _, ids in folds)]
+    image_s = seconds_per_image(plan, held_out, device)
+    images_per_look = min(LOOK_IMAGES, max(len(ids) for _, ids in folds))
+    views = 2**plan.ndim if plan.inference.mirror else 1
+    images_in_the_end = min(TUNE_IMAGES, len(held_out)) + len(held_out)
+    step_s = seconds_per_step(plan, prepared, device=device)
+    return step_s, images_per_look * image_s, images_in_the_end * views * image_s
