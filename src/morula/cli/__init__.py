@@ -53,6 +53,7 @@ for verb in (
     training.tune,
     prediction.predict,
     prediction.evaluate,
+    prediction.receptive_field,
     compare.compare,
     lists.recipes,
     lists.models,

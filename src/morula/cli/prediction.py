@@ -1,4 +1,4 @@
-"""Verbs that use a model: demo, predict, evaluate."""
+"""Verbs that use a model: demo, predict, evaluate, receptive-field."""
 
 from pathlib import Path
 from typing import Annotated
@@ -153,3 +153,37 @@ def evaluate(
         if names:
             fail(f"{len(names)} without {what}, not scored: {shorten(names)}", style="yellow")
     exit_with_failures(metrics["failed"])
+
+
+def receptive_field(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder that 'morula train' made.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="OUT", help="Folder to write; the run itself when left out."),
+    ] = None,
+    device: Device = "cpu",
+) -> None:
+    """Measure what one output pixel sees, and whether that covers the largest training object."""
+    from morula.evaluation.receptive_field import measure_receptive_field
+
+    with Progress() as progress:
+        report = measure_receptive_field(run, out, device=device, progress=progress("measuring"))
+    patch = " x ".join(str(side) for side in report.patch_px)
+    longest = max(report.patch_px)
+    say(f"Gradient of one output pixel, averaged over patches of {patch} px ({report.patches}):")
+    rows = [
+        (
+            level.name,
+            level.effective_px,
+            level.luo_px,
+            f"{'at least ' if level.theoretical_px >= longest else ''}{level.theoretical_px:g}",
+        )
+        for level in report.levels
+    ]
+    show_table(("level", "95 % of the gradient, px", "Luo et al., px", "theoretical, px"), rows)
+    answer = "yes" if report.covers else "no"
+    say(
+        f"Largest object: {report.object_px:.0f} px. Covered by the effective field of "
+        f"{report.levels[0].effective_px:.0f} px: {answer}"
+    )
+    say(f"Picture: {report.picture}")
