@@ -29,7 +29,7 @@ from skimage.segmentation import watershed as sk_watershed
 
 from morula.decoding.components import grow
 from morula.decoding.watershed import watershed
-from morula.labels.components import connected_components, fill_holes, remove_small
+from morula.labels.components import connected_components, remove_small
 from morula.labels.matching import DSB_THRESHOLDS, match
 from morula.labels.measure import measure
 from morula.labels.overlap import overlap_table
@@ -171,15 +171,6 @@ def offsets_by_cell(labels: np.ndarray) -> np.ndarray:
     return offsets
 
 
-def fill_by_scipy(labels: np.ndarray) -> np.ndarray:
-    """Holes, crop by crop."""
-    filled = labels.copy()
-    for i, window in enumerate(ndimage.find_objects(labels), 1):
-        inside = ndimage.binary_fill_holes(labels[window] == i)
-        filled[window][inside & (filled[window] == 0)] = i
-    return filled
-
-
 def grow_by_scipy(core: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Components, and every pixel of the mask to the nearest of them."""
     labels = sk_label(core, connectivity=1)
@@ -195,10 +186,7 @@ def agree(one: np.ndarray, other: np.ndarray) -> float:
 def kernel_rows(scene: Scene, rounds: int) -> list[Row]:
     """Every kernel against its alternative."""
     truth, predicted, mask = scene.truth, scene.predicted, scene.truth > 0
-    sparse, gaps = (
-        truth * 3,
-        np.where(ndimage.gaussian_filter(scene.relief, 1) < 0.15, 0, truth).astype(np.int32),
-    )
+    sparse = truth * 3
     core = inner_distance(truth, (1.0, 1.0)) > 2
     properties = ("label", "area", "centroid", "bbox", "axis_major_length", "axis_minor_length", "solidity")
     channel = scene.relief
@@ -238,8 +226,6 @@ def kernel_rows(scene: Scene, rounds: int) -> list[Row]:
             lambda: sk_label(truth, connectivity=1)),
         row("remove small", "scikit-image", 1.8, lambda: remove_small(truth, 50),
             lambda: remove_small_objects(truth, max_size=49)),
-        row("fill holes", "scipy crops", 2.8, lambda: fill_holes(gaps), lambda: fill_by_scipy(gaps),
-            agree(fill_holes(gaps), fill_by_scipy(gaps))),
         row("components and growth", "scikit-image, EDT", np.nan,
             lambda: grow(connected_components(core), mask), lambda: grow_by_scipy(core, mask),
             agree(grow(connected_components(core), mask) > 0, mask)),

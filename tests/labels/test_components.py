@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.measure import label as sk_label
 
-from morula.labels.components import connected_components, fill_holes, keep_largest_pieces, remove_small
+from morula.labels.components import connected_components, keep_largest_pieces, remove_small
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 8)))
 small_labels = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 3))
@@ -84,37 +84,6 @@ def test_remove_small_agrees_with_counting(labels, min_size, scale):
     np.testing.assert_array_equal(remove_small(labels, min_size), expected)
 
 
-def fill_holes_by_scipy(labels):
-    filled = labels.copy()
-    ids, sizes = np.unique(labels[labels > 0], return_counts=True)
-    for label in ids[np.argsort(sizes, kind="stable")]:
-        filled[ndimage.binary_fill_holes(labels == label) & (filled == 0)] = label
-    return filled
-
-
-@settings(max_examples=60, deadline=None)
-@given(arrays(np.int32, (9, 9), elements=st.sampled_from([-1, 0, 1, 1, 1, 1, 2])))
-def test_holes_agree_with_scipy(labels):
-    np.testing.assert_array_equal(fill_holes(labels), fill_holes_by_scipy(labels))
-
-
-def test_holes_in_2d_and_3d(labels):
-    hollow = labels.copy()
-    for label in range(1, labels.max() + 1):
-        hollow[ndimage.binary_erosion(labels == label, iterations=4)] = 0
-    assert (hollow != labels).any()
-    np.testing.assert_array_equal(fill_holes(hollow), labels)
-
-
-def test_another_object_in_a_hole_stays():
-    labels = np.full((5, 5), 1, np.int32)
-    labels[1:4, 1:4] = 0
-    labels[2, 2] = 2
-    filled = fill_holes(labels)
-    assert filled[2, 2] == 2
-    assert (filled == 1).sum() == 24
-
-
 @settings(max_examples=40, deadline=None)
 @given(small_labels)
 def test_every_object_keeps_its_largest_piece(labels):
@@ -128,7 +97,7 @@ def test_every_object_keeps_its_largest_piece(labels):
 
 def test_inputs_are_not_modified(labels):
     before = labels.copy()
-    for function in (connected_components, fill_holes, keep_largest_pieces):
+    for function in (connected_components, keep_largest_pieces):
         function(labels)
     remove_small(labels, 10)
     np.testing.assert_array_equal(labels, before)

@@ -1,12 +1,10 @@
-"""Pieces of objects: finding, dropping, filling."""
+"""Pieces of objects: finding and dropping."""
 
 from typing import no_type_check
 
-import fill_voids
 import numpy as np
 from numba import njit
 
-from morula.labels.extents import extents
 from morula.labels.renumber import compact
 from morula.labels.runs import SLACK, change_flags, fill_run, mark_changes, take_changes
 from morula.labels.volume import as_volume
@@ -61,40 +59,6 @@ def remove_small(labels: Labels, min_size: int) -> Labels:
     new, former = compact(labels)
     kept = remove_small(new, min_size)
     return np.where(kept < 0, kept, former[np.maximum(kept, 0)]).astype(np.int32)
-
-
-def fill_holes(labels: Labels) -> Labels:
-    """Fills the background enclosed by one object with its id.
-
-    A hole is background from which no path across faces leaves the object. Other objects in it, and
-    -1, stay as they are; where holes are nested, the smaller object fills first.
-
-    Args:
-        labels: Ids ``(*spatial)``.
-
-    Example:
-        >>> fill_holes(np.array([[2, 2, 2], [2, 0, 2], [2, 2, 2]], np.int32)).tolist()
-        [[2, 2, 2], [2, 2, 2], [2, 2, 2]]
-    """
-    filled = labels.copy()
-    rows = extents(labels)
-    for row in _rows_with_gaps(labels, rows.low, rows.high, np.argsort(rows.sizes, kind="stable")):
-        window = rows.window(int(row))
-        inside = fill_voids.fill(labels[window] == rows.ids[row]).astype(bool)
-        part = filled[window]
-        part[inside & (part == 0)] = rows.ids[row]
-    return filled
-
-
-def _rows_with_gaps(labels: Labels, low: np.ndarray, high: np.ndarray, order: np.ndarray) -> np.ndarray:
-    # Most objects have no hole. Only background pieces that stay clear of the image edge can lie in
-    # one, and only of objects whose box encloses theirs; the others need no flood fill.
-    gaps = extents(connected_components(labels == 0))
-    enclosed = (gaps.low > 0).all(1) & (gaps.high < labels.shape).all(1)
-    chosen = np.zeros(len(low), bool)
-    for first, last in zip(gaps.low[enclosed], gaps.high[enclosed], strict=True):
-        chosen |= (low < first).all(1) & (high > last).all(1)
-    return order[chosen[order]]
 
 
 def keep_largest_pieces(labels: Labels) -> Labels:
