@@ -159,6 +159,7 @@ def test_train_predict_evaluate_tune(data: Path, tmp_path: Path):
     tuned = morula("tune", run, data, "-o", tmp_path / "tuned")
     assert tuned.exit_code == 0, tuned.stderr
     assert "before" in tuned.stdout
+    assert "Tuned on 4 of 4 labelled images." in tuned.stdout
 
 
 def test_a_bad_sample_is_left_out_and_named(data: Path, tmp_path: Path):
@@ -189,6 +190,14 @@ def test_a_bad_option_is_told_before_anything_is_written(
     result = morula("train", data, "-o", tmp_path / "run", *options)
     assert result.exit_code == 2
     assert message in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["plan", "prepare", "train"])
+def test_a_misspelt_key_is_told_before_anything_is_read_or_written(verb: str, tmp_path: Path):
+    result = morula(verb, tmp_path / "no data", "-o", tmp_path / "run", *sets("training.stepz=7"))
+    assert result.exit_code == 2
+    assert "Did you mean 'steps'" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -194,13 +194,35 @@ def test_going_on_needs_a_run(tmp_path):
         train(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("training.stepz=3",), r"unknown key 'training\.stepz'.*Did you mean 'steps'"),
+        (("network.featurs=[8, 16]",), "Did you mean 'features'"),
+        (("training.steps=many",), r"training\.steps = 'many'"),
+    ],
+)
+def test_settings_are_judged_before_the_data_are_read(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        start_run(tmp_path / "run", request(tmp_path / "no data here", overrides=changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_weights_fix_is_told_before_the_data_are_read(tmp_path):
+    asked = request(
+        tmp_path, start_from=str(write_model(tmp_path / "model")), overrides=("network.norm=batch",)
+    )
+    with pytest.raises(InputError, match="--set network does not go with --from"):
+        start_run(tmp_path / "run", asked)
+
+
 @pytest.mark.slow
 def test_a_budget_fixes_the_steps_once(data, tmp_path):
     run = tmp_path / "run"
     train(run, request(data, overrides=SMALL[1:], budget_s=2.0))
     steps = json.loads((run / "budget.json").read_text())["steps"]
     text = (run / "plan.toml").read_text()
-    assert f"s a step, measured here\nsteps = {steps}\n" in text
+    assert f"s a look, measured here\nsteps = {steps}\n" in text
     # The other decisions keep their reasons, and what was set stays set.
     assert {"ndim", "scaling.kind"} <= read_reasons(text).keys()
     assert "validate_every = 2\n" in text
