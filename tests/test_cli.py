@@ -18,7 +18,19 @@ from morula.data import files as writing
 from morula.data.formats import read_labels
 from tiny import morula, write_model
 
-VERBS = ("demo", "check", "plan", "prepare", "train", "tune", "predict", "evaluate", "recipes", "models")
+VERBS = (
+    "demo",
+    "check",
+    "plan",
+    "prepare",
+    "train",
+    "tune",
+    "predict",
+    "evaluate",
+    "compare",
+    "recipes",
+    "models",
+)
 SHORT = ("training.steps=3", "training.batch_size=1", "training.patch_size=[32, 32]")
 
 

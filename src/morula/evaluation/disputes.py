@@ -23,13 +23,13 @@ from morula.types import Labels, Mask
 PICTURES = 12
 """Crops that are shown."""
 
-PANEL_PX = 400
-"""Side of one panel."""
+PANEL_PX = 480
+"""Side of one panel, about."""
 
 WIDTH_DIAMETERS = 9.0
 """Width of a crop, in median object diameters of its image."""
 
-SMALLEST_PX, LARGEST_PX = 96, 512
+SMALLEST_PX, LARGEST_PX = 96, 320
 """Limits of that width."""
 
 Window = tuple[slice, slice]
@@ -59,7 +59,8 @@ class Dispute:
         truth = np.maximum(self.truth, 0)
         both = {"": truth, **self.found}
         return {
-            name: shrunk(draw_overlay(self.image, labels, truth), PANEL_PX) for name, labels in both.items()
+            name: shrunk(draw_overlay(self.image, labels, truth, smallest=PANEL_PX), PANEL_PX)
+            for name, labels in both.items()
         }
 
     @property
@@ -90,26 +91,23 @@ def disputed_window(truth: Labels, found: Sequence[Labels], side_px: int) -> Win
     Args:
         truth: ``(y, x)``.
         found: Labels of every entrant ``(y, x)``.
-        side_px: Side of the square; it is cut where the image ends.
+        side_px: Side of the square; no larger than the image.
     """
     import cv2
 
     verdicts = np.stack([_verdict(truth, labels) for labels in found])
-    # Where all agree, the place where all are wrong is worth the look.
-    heat = verdicts.std(0) - 1e-3 * verdicts.mean(0)
-    rows, columns = (min(side_px, size) for size in truth.shape)
-    # Sums over squares, by the place of their first corner.
-    total = cv2.boxFilter(
-        heat.astype(np.float32),
-        -1,
-        (columns, rows),
-        anchor=(0, 0),
-        normalize=False,
-        borderType=cv2.BORDER_CONSTANT,
-    )
-    inside = total[: truth.shape[0] - rows + 1, : truth.shape[1] - columns + 1]
-    top, left = np.unravel_index(int(inside.argmax()), inside.shape)
-    return slice(int(top), int(top) + rows), slice(int(left), int(left) + columns)
+    # Where all agree, what all get wrong is worth a look, and any object more than none.
+    heat = verdicts.std(0) + 1e-2 * np.maximum(-verdicts.mean(0), 0) + 1e-4 * (truth > 0)
+    # Weighted around each place, so that the dispute stands in the middle of the crop.
+    near = cv2.GaussianBlur(heat.astype(np.float32), (0, 0), side_px / 4, borderType=cv2.BORDER_CONSTANT)
+    centre = np.unravel_index(int(near.argmax()), near.shape)
+    sides = [min(side_px, size) for size in truth.shape]
+    starts = [
+        int(np.clip(middle - side // 2, 0, size - side))
+        for middle, side, size in zip(centre, sides, truth.shape, strict=True)
+    ]
+    rows, columns = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    return rows, columns
 
 
 def find_dispute(name: str, image: Image, truth: Labels, found: Mapping[str, Labels]) -> Dispute:
@@ -172,8 +170,8 @@ def write_disputes(
 
 
 def _verdict(truth: Labels, found: Labels) -> np.ndarray:
-    """1 on true objects that are found (IoU of at least 0.5), -1 on invented ones, 0 elsewhere ``(y, x)``."""
+    """1 on true objects that are found (IoU of at least 0.5), -1 on missed and invented ones, else 0."""
     true_ids, found_ids, _ = matched_pairs(truth, found)
-    right: Mask = np.isin(truth, true_ids) & (truth > 0)
+    true: Mask = truth > 0
     invented: Mask = (found > 0) & (truth == 0) & ~np.isin(found, found_ids)
-    return right.astype(np.float32) - invented
+    return np.where(true, np.where(np.isin(truth, true_ids), 1, -1), -invented.astype(np.int8)).astype(float)

@@ -86,12 +86,13 @@ class CompareReport:
         """An entrant with its colour and what has to be said of it."""
         chip = node("i", css=f"chip color-{self._colour(row['name']) % COLOURS}")
         name = short_name(row["name"])
+        parts = [node("span", chip, name, css="entrant")]
         if row.get("undertrained"):
             hint = {"title": f"fewer than {number(self.comparison['fewest_steps'])} steps"}
-            return join((chip, name, " ", node("span", "undertrained", css="badge warn", attributes=hint)))
+            parts += [" ", node("span", "undertrained", css="badge warn", attributes=hint)]
         if not row.get("runs"):
-            return join((chip, name, " ", node("span", "labels", css="badge")))
-        return join((chip, name))
+            parts += [" ", node("span", "labels", css="badge")]
+        return join(parts)
 
     def _warnings(self) -> Html:
         failed, lost = self.comparison.get("failed", {}), self.comparison.get("left_out", {})
@@ -137,7 +138,7 @@ class CompareReport:
         if self.comparison["seeds"] > 1:
             lead += " Seeds are pooled: the pointer over a score shows each."
         return section(
-            "Scores", self._chart(self._whole(), "charts"), table(columns, rows, css="whole"), lead=lead
+            "Scores", self._chart(self._whole(), "charts"), table(columns, rows, css="whole dense"), lead=lead
         )
 
     def _whole(self) -> list[tuple[str, list[tuple[Row, Row]]]]:
@@ -213,7 +214,7 @@ class CompareReport:
             f" corrected for all pairs (Holm); those with p < {ALPHA} are marked."
         )
         every = node("details", node("summary", "Every pair in every tested score"), self._all_tests())
-        return section("Paired tests", table(columns, rows, css="whole matrix"), every, lead=lead)
+        return section("Paired tests", table(columns, rows, css="whole matrix dense"), every, lead=lead)
 
     def _all_tests(self) -> Html:
         columns = [Column(title, numeric=False) for title in ("first", "second", "score")]
@@ -317,7 +318,7 @@ class CompareReport:
             [short_name(row["id"]), row["n_truth"], *(row[MAIN][name] for name in names)] for row in images
         ]
         lead = f"{DEFINITIONS[MAIN].label} of each test image, the worst first."
-        return section("Images", table(columns, rows, search=len(rows) > 12), lead=lead)
+        return section("Images", table(columns, rows, css="dense", search=len(rows) > 12), lead=lead)
 
     def _about(self) -> Html:
         found = self.comparison
@@ -384,7 +385,9 @@ def _difference(by_pair: Mapping[tuple[str, str, str], Row], row: str, column: s
 
 
 def _budget(seconds: float | None) -> str:
-    return "as planned" if seconds is None else duration(seconds)
+    if seconds is None:
+        return "as planned"
+    return duration(seconds).removesuffix(" 0 s").removesuffix(" 0 min")
 
 
 def _curve_chart(lines: Sequence[Line], axes: Axes) -> Html:

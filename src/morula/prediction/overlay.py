@@ -59,7 +59,9 @@ _NEIGHBOURHOOD_PX = 4
 _SUBPIXEL_BITS = 4
 
 
-def draw_overlay(image: Image, labels: Labels, truth: Labels | None = None) -> Picture:
+def draw_overlay(
+    image: Image, labels: Labels, truth: Labels | None = None, *, smallest: int = SMALLEST
+) -> Picture:
     """The image, contrast-stretched, with the outline of every object.
 
     Volumes are shown twice, side by side: the plane with most object pixels, and from above (the
@@ -69,15 +71,16 @@ def draw_overlay(image: Image, labels: Labels, truth: Labels | None = None) -> P
         image: ``(C, *spatial)``; red, green and blue are shown as such, others in colours of their own.
         labels: Ids ``(*spatial)``.
         truth: True ids ``(*spatial)``: found objects are teal then, invented ones orange, missed magenta.
+        smallest: Smaller images are enlarged until their longer side has about this many pixels.
     """
     if labels.ndim == 2:
-        return _draw_plane(image, labels, truth)
+        return _draw_plane(image, labels, truth, smallest)
     z = fullest_plane(labels)
     plane = Image(image.pixels[:, z], image.channels)
     above = Image(image.pixels.max(1), image.channels)
     panels = (
-        _draw_plane(plane, labels[z], None if truth is None else truth[z]),
-        _draw_plane(above, first_met(labels), None if truth is None else first_met(truth)),
+        _draw_plane(plane, labels[z], None if truth is None else truth[z], smallest),
+        _draw_plane(above, first_met(labels), None if truth is None else first_met(truth), smallest),
     )
     gap = np.full((panels[0].shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.concatenate([panels[0], gap, panels[1]], 1)
@@ -97,8 +100,8 @@ def first_met(labels: Labels) -> Labels:
     return flat
 
 
-def _draw_plane(image: Image, labels: Labels, truth: Labels | None) -> Picture:
-    factor = _factor(labels.shape)
+def _draw_plane(image: Image, labels: Labels, truth: Labels | None, smallest: int) -> Picture:
+    factor = _factor(labels.shape, smallest)
     height, width = (max(1, round(n * factor)) for n in labels.shape)
     picture = _render(image, (height, width))
     coarse = _shrink(labels, (height, width))
@@ -127,11 +130,11 @@ def _only(found: Outlines, keep: Mask) -> Outlines:
     return Outlines(found.ids[rings], found.areas[rings], ends, np.concatenate(corners))
 
 
-def _factor(shape: tuple[int, ...]) -> float:
+def _factor(shape: tuple[int, ...], smallest: int) -> float:
     longest = max(shape)
     if longest > LARGEST:
         return LARGEST / longest
-    return float(max(1, min(8, round(SMALLEST / longest))))
+    return float(max(1, min(8, round(smallest / longest))))
 
 
 def _render(image: Image, shape: tuple[int, int]) -> Picture:
