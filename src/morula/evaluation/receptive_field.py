@@ -229,4 +229,4 @@ def _ball(plan: Plan, facts: Fingerprint) -> Mask:
     zoom = working_zoom(facts, plan.scaling.model_dump())
     sides = [max(1, round(item.largest * z)) for item, z in zip(facts.extent_px, zoom, strict=True)]
     axes = np.meshgrid(*[(np.arange(n) + 0.5) / n * 2 - 1 for n in sides], indexing="ij")
-    return sum(axis**2 for axis in axes) <= 1
+    return np.sum([axis**2 for axis in axes], axis=0) <= 1

@@ -47,4 +47,4 @@ class Network(Spec, ABC, frozen=True):
         from morula.networks.pretrained import load_weights
 
         if self.encoder_weights is not None:
-            load_weights(module.encoder, self.encoder_weights)
+            load_weights(module.get_submodule("encoder"), self.encoder_weights)

@@ -64,7 +64,7 @@ class Bottleneck(nn.Sequential):
         if stride != 1 or inputs != outputs:
             self.downsample.add_module("conv", CONV[ndim](inputs, outputs, 1, stride, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """``(batch, inputs, *spatial)`` to ``(batch, outputs, *spatial / stride)``."""
         active = self.act1(self.norm1(x))
         inner = self.act2(self.norm2(self.conv1(active)))

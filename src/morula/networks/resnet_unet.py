@@ -57,7 +57,7 @@ class BasicBlock(nn.Sequential):
             self.downsample.append(CONV[ndim](inputs, outputs, 1, stride, bias=False))
             self.downsample.append(norm("batch", ndim, outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """``(batch, inputs, *spatial)`` to ``(batch, outputs, *spatial / stride)``."""
         inner = self.bn2(self.conv2(self.act1(self.bn1(self.conv1(x)))))
         return torch.relu(inner + self.downsample(x))
@@ -78,13 +78,14 @@ class ResNetEncoder(nn.Sequential):
             )
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> list[Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Image ``(batch, channels, *spatial)`` to features at 1/2, 1/4, 1/8 and 1/16 of its size."""
-        x = self.act1(self.bn1(self.conv1(image)))
         levels = []
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+        x = image
+        for name, layer in self.named_children():
             x = layer(x)
-            levels.append(x)
+            if name.startswith("layer"):
+                levels.append(x)
         return levels
 
 

@@ -127,7 +127,7 @@ class XceptionEncoder(nn.Sequential):
         self.conv4 = SeparableConv(ndim, w1536, w2048)
         self.bn4, self.act4 = norm("batch", ndim, w2048), nn.ReLU(inplace=True)
 
-    def forward(self, image: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> list[Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Image ``(batch, channels, *spatial)`` to features at 1/2, 1/4, 1/8, 1/16 and 1/32 of its size."""
         levels = []
         x = image
