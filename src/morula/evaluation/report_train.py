@@ -25,6 +25,7 @@ from morula.evaluation.page import (
     tile,
     tiles,
 )
+from morula.evaluation.report_calibration import calibration_section
 from morula.evaluation.report_classes import class_sections
 from morula.evaluation.report_evaluate import (
     counted,
@@ -133,6 +134,7 @@ class TrainReport:
             parts += [score_section(self.metrics, "Validation scores", _how_validated())]
             parts += [curve_section(self.metrics["curve"]), strata_section(self.metrics)]
             parts += [picture_section(self.metrics, self.pictures)]
+            parts += [calibration_section(self.metrics.get("calibration"))]
         parts += [self._curves(), self._tuning(), self._plan(), self._ceilings(), self._data()]
         parts += [image_section(self.metrics["images"])] if "curve" in self.metrics else []
         kinds = [str(self.decisions.get(f"{part}.kind", "")) for part in ("representation", "network")]

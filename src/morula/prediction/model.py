@@ -15,6 +15,7 @@ from morula.errors import InputError
 from morula.labels.measure import diameters
 from morula.labels.resample import resample_labels
 from morula.planning.plan import Plan
+from morula.prediction.calibration import Calibration
 from morula.prediction.classes import decode_classes
 from morula.prediction.confidence import needed_heads
 from morula.prediction.engines import Engine, accelerate, choose_engine
@@ -64,6 +65,9 @@ class Model:
     engine: Engine = "torch"
     """What runs the networks."""
 
+    calibration: Calibration | None = None
+    """Turns an object's score into a probability; None leaves the score as it is."""
+
     @classmethod
     def load(
         cls,
@@ -92,7 +96,15 @@ class Model:
         chosen = choose_engine(engine, device)
         loaded = [ready(_load_network(plan, path), plan.ndim, device) for path in files]
         networks = tuple(accelerate(n, plan, path, chosen) for n, path in zip(loaded, files, strict=True))
-        return cls(folder.resolve().name, plan, networks, device, best_precision(device), chosen)
+        return cls(
+            folder.resolve().name,
+            plan,
+            networks,
+            device,
+            best_precision(device),
+            chosen,
+            Calibration.load(folder),
+        )
 
     def segment(
         self,
@@ -204,9 +216,13 @@ class Model:
             return decode_classes(bands, shape, image.pixels.shape[1:], plan.representation, across)
         blocks = cut_blocks(shape, 2 * plan.halo_px[0], coarsest(heads))
         found = decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
-        if shape == image.pixels.shape[1:]:
-            return found
-        return Segmentation(resample_labels(found.labels, image.pixels.shape[1:]), found.confidence)
+        confidence = found.confidence
+        if self.calibration is not None:
+            confidence = {id_: self.calibration(score) for id_, score in confidence.items()}
+        labels = found.labels
+        if shape != image.pixels.shape[1:]:
+            labels = resample_labels(labels, image.pixels.shape[1:])
+        return Segmentation(labels, confidence)
 
 
 def _load_network(plan: Plan, path: Path) -> nn.Module:

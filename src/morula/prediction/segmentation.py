@@ -13,4 +13,5 @@ class Segmentation:
     """``(*spatial)``, ids 1 to n; 0 is background."""
 
     confidence: dict[int, float]
-    """Per id, between 0 and 1: how sure the network was of this object."""
+    """Per id the probability that the object has an IoU of 0.5 or more with a true one, where the model is
+    calibrated; else a score between 0 and 1 that ranks objects."""

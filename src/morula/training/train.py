@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from morula.evaluation.semantic import ScoredCase, score_classes, summarize_clas
 from morula.evaluation.tuning import tune, write_tuned
 from morula.planning.fingerprint import Fingerprint
 from morula.planning.plan import Plan
+from morula.prediction.calibration import cross_check, fit, hits
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.prediction.record import peak_memory_mb
@@ -188,7 +189,7 @@ def _evaluate(run: Run, device: str, progress: Progress) -> dict[str, Any] | Non
         numbers = [number for number, _ in folds_of(run)]
         metrics = _class_scores(model, dataset, jobs, numbers, worst, bar)
     else:
-        metrics = score_pairs(_predictions(model, dataset, jobs, bar), worst=worst)
+        metrics = _object_scores(run, model, dataset, jobs, worst, bar)
         metrics |= _advice(run, model, dataset, metrics["images"], progress)
     metrics["overlays"] = worst.write(run.folder)
     run.write(run.folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
@@ -208,6 +209,25 @@ def _advice(
     n_objects = sum(counts[sample.id] for sample in inside)
     alone, bar = without_fold(model, 0), progress("score images that were trained on")
     return {"more_labels": would_more_labels_help(alone, dataset, inside, held_out, n_objects, bar)}
+
+
+def _object_scores(
+    run: Run,
+    model: Model,
+    dataset: Dataset,
+    jobs: Sequence[tuple[int, Sample]],
+    worst: WorstPictures,
+    bar: Any,
+) -> dict[str, Any]:
+    """Scores of the instances; on the way confidence is calibrated on the same objects."""
+    found: list[list[tuple[float, bool]]] = []
+    pairs = _predictions(replace(model, calibration=None), dataset, jobs, found, bar)
+    metrics = score_pairs(pairs, worst=worst)
+    curve = fit([item for image in found for item in image])
+    if curve is not None:
+        curve.save(run.folder)
+        metrics["calibration"] = cross_check(found)
+    return metrics
 
 
 def _class_scores(
@@ -235,9 +255,14 @@ def _class_scores(
 
 
 def _predictions(
-    model: Model, dataset: Dataset, jobs: Sequence[tuple[int, Sample]], bar: Any
+    model: Model,
+    dataset: Dataset,
+    jobs: Sequence[tuple[int, Sample]],
+    objects: list[list[tuple[float, bool]]],
+    bar: Any,
 ) -> Iterator[tuple[str, Labels, Labels, dict[str, str]]]:
     for done, (index, sample) in enumerate(jobs, 1):
-        found = without_fold(model, index).segment(dataset.image(sample))
-        yield sample.id, dataset.labels(sample), found.labels, dict(sample.attributes)
+        found, truth = without_fold(model, index).segment(dataset.image(sample)), dataset.labels(sample)
+        objects.append(hits(truth, found.labels, found.confidence))
+        yield sample.id, truth, found.labels, dict(sample.attributes)
         bar(done, len(jobs))

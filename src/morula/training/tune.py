@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,8 @@ from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.summary import DEFINITIONS
 from morula.evaluation.tuning import tune, write_tuned
+from morula.prediction.calibration import Calibration, fit, hits
+from morula.prediction.confidence import confidence
 from morula.prediction.model import Model
 from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.prepare import to_working_grid
@@ -109,8 +111,20 @@ def tune_model(
         _scores(examples, samples, dict.fromkeys(examples, start), spacing),
         _scores(examples, samples, chosen, spacing),
     )
-    _write(source, out, final, trials, summary)
+    curve = _calibrate(examples.values(), final, spacing)
+    _write(source, out, (final, curve), trials, summary)
     return summary
+
+
+def _calibrate(
+    examples: Iterable[Example], representation: Representation, spacing: tuple[float, ...]
+) -> Calibration | None:
+    """What an object's score means under the tuned decoder."""
+    found = []
+    for maps, truth in examples:
+        labels = decode_to_shape(representation, maps, spacing, truth.shape)
+        found += hits(truth, labels, confidence(maps, labels, representation))
+    return fit(found)
 
 
 def _examples(
@@ -143,7 +157,13 @@ def _scores(
     )
 
 
-def _write(source: Path, out: Path, final: Representation, trials: list[Any], summary: TuneSummary) -> None:
+def _write(
+    source: Path,
+    out: Path,
+    final: tuple[Representation, Calibration | None],
+    trials: list[Any],
+    summary: TuneSummary,
+) -> None:
     """The model folder; ``plan.toml`` comes last, because it makes the folder a model."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -152,7 +172,10 @@ def _write(source: Path, out: Path, final: Representation, trials: list[Any], su
             target.parent.mkdir(parents=True, exist_ok=True)
             with write_atomic(target) as temporary:
                 shutil.copyfile(path, temporary)
-        write_tuned(out / "tuned.toml", final)
+        decoder, curve = final
+        write_tuned(out / "tuned.toml", decoder)
+        if curve is not None:
+            curve.save(out)
         facts = {"before": summary.before, "after": summary.after}
         for name, content in (("metrics.json", facts), ("tuning.json", trials)):
             with write_atomic(out / name) as temporary:
