@@ -3,7 +3,9 @@
     python benchmarks/accuracy.py DATA --select stardist_split=test --model RUN [--json accuracy.json]
 
 AP pools TP, FP and FN over images; the DSB score is the mean over images of the mean AP over IoU .50 to .95;
-a pair matches at IoU >= t. Intervals: 95 %, bootstrap over images.
+a pair matches at IoU >= t. Intervals: 95 %, bootstrap over images. For the model also how far its confidence
+can be trusted: the expected calibration error over objects, and the rank correlation over images between
+mean confidence and F1.
 """
 
 import argparse
@@ -13,10 +15,11 @@ import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import ndimage
+from scipy.stats import spearmanr
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
@@ -25,6 +28,7 @@ from morula.data.layouts import open_dataset
 from morula.data.sample import Image
 from morula.evaluation.evaluate import score_pairs
 from morula.labels.components import connected_components
+from morula.prediction.calibration import expected_calibration_error, hits
 from morula.prediction.model import Model
 from morula.types import Labels
 
@@ -43,12 +47,33 @@ def otsu_watershed(image: Image) -> Labels:
     return watershed(-distance, connected_components(peaks), mask=mask).astype(np.int32)
 
 
-def pairs(dataset: Dataset, model: Model | None) -> Iterator[tuple[str, Labels, Labels, dict[str, str]]]:
-    """Id, truth, prediction and columns of every labelled sample."""
+Pairs: TypeAlias = Iterator[tuple[str, Labels, Labels, dict[str, str]]]
+
+
+def baseline(dataset: Dataset) -> Pairs:
+    """Id, truth, classic prediction and columns of every labelled sample."""
     for sample in dataset.labelled:
-        image = dataset.image(sample)
-        found = otsu_watershed(image) if model is None else model.segment(image).labels
+        found = otsu_watershed(dataset.image(sample))
         yield sample.id, dataset.labels(sample), found, dict(sample.attributes)
+
+
+def predictions(dataset: Dataset, model: Model, objects: dict[str, list[tuple[float, bool]]]) -> Pairs:
+    """Id, truth, the model's prediction and columns; confidence and hit of every object go into `objects`."""
+    for sample in dataset.labelled:
+        found, truth = model.segment(dataset.image(sample)), dataset.labels(sample)
+        objects[sample.id] = hits(truth, found.labels, found.confidence)
+        yield sample.id, truth, found.labels, dict(sample.attributes)
+
+
+def trust(objects: dict[str, list[tuple[float, bool]]], metrics: dict[str, Any]) -> dict[str, Any]:
+    """Calibration error over objects, and Spearman's correlation of mean confidence and F1 over images."""
+    every = [item for found in objects.values() for item in found]
+    error, bins = expected_calibration_error(np.array([c for c, _ in every]), np.array([h for _, h in every]))
+    f1 = {row["id"]: row["f1_50"] for row in metrics["images"]}
+    named = [name for name, found in objects.items() if found]
+    means = [float(np.mean([c for c, _ in objects[name]])) for name in named]
+    ranks = spearmanr(means, [f1[name] for name in named]).statistic
+    return {"ece": error, "bins": bins, "spearman": float(ranks), "n_objects": len(every)}
 
 
 def row(name: str, scores: dict[str, Any], keys: tuple[str, ...] = SCORES) -> str:
@@ -71,15 +96,21 @@ def main() -> None:
     facts = {"date": date.today().isoformat(), "machine": platform.processor() or platform.machine()}
     print(f"{len(dataset.labelled)} images of {options.data.name} ({', '.join(options.select) or 'all'})")
     print(f"{'':<34}" + "".join(f"{key:>9}" for key in SCORES))
-    for name, model in ((options.model, Model.load(options.model)), ("Otsu + watershed", None)):
+    objects: dict[str, list[tuple[float, bool]]] = {}
+    found = predictions(dataset, Model.load(options.model), objects)
+    for name, pairs in ((options.model, found), ("Otsu + watershed", baseline(dataset))):
         start = time.perf_counter()
-        metrics = score_pairs(pairs(dataset, model))
+        metrics = score_pairs(pairs)
         seconds = time.perf_counter() - start
         print(row(Path(name).name, metrics["scores"]), f"  {seconds:.0f} s")
         for column, strata in metrics["strata"].items():
             for stratum in strata if column == "modality" else ():
                 print(row(f"  {stratum['value']} ({stratum['n_images']})", stratum))
         facts[Path(name).name] = {**metrics, "seconds": seconds}
+    trusted = trust(objects, facts[Path(options.model).name])
+    facts["confidence"] = trusted
+    print(f"confidence: calibration error {trusted['ece']:.3f} over {trusted['n_objects']} objects, ", end="")
+    print(f"rank correlation with F1 over images {trusted['spearman']:.2f}")
     if options.json:
         options.json.write_text(json.dumps(facts, indent=1))
 

@@ -1,4 +1,4 @@
-"""Copy a trained run into the package as a shipped model: plan, tuned decoder, weights in half precision.
+"""Copy a trained run into the package as a shipped model: plan, tuned decoder, calibration, weights.
 
     python benchmarks/ship_model.py RUN NAME "one-line description"
 
@@ -17,6 +17,8 @@ from morula.data.files import write_atomic
 from morula.prediction.shipped import weight_files
 from morula.spec import dump_toml
 from morula.training.checkpoint import save_weights
+from morula.training.run import Run
+from morula.training.train import evaluate_run
 
 MODELS = Path(__file__).parents[1] / "src" / "morula" / "models"
 
@@ -33,7 +35,9 @@ def ship(run: Path, name: str, description: str) -> None:
         save_weights(target, small)
         count = sum(value.numel() for value in weights.values() if value.dtype == torch.float32)
         print(f"{target}: {count / 1e6:.2f} M numbers, {target.stat().st_size / 1e6:.1f} MB")
-    for file in ("plan.toml", "tuned.toml"):
+    if not (run / "calibration.toml").exists():
+        evaluate_run(Run(run))
+    for file in ("plan.toml", "tuned.toml", "calibration.toml"):
         if (run / file).exists():
             shutil.copyfile(run / file, folder / file)
     with write_atomic(folder / "card.toml") as temporary:

@@ -100,7 +100,7 @@ def _train(work: Run, device: str, progress: Progress, started: float) -> TrainS
     fix_steps(work, folds_of(work), prepared, device, started)
     _train_folds(work, prepared, work.prepare_pseudo(progress), device, progress)
     _tune(work, prepared, device, progress)
-    metrics = _evaluate(work, device, progress)
+    metrics = evaluate_run(work, device, progress)
     render_report(TrainReport.load(run), run / "report.html")
     return TrainSummary(run, work.plan(), metrics, work.problems())
 
@@ -176,7 +176,7 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
     write_tuned(run.folder / "tuned.toml", best)
 
 
-def _evaluate(run: Run, device: str, progress: Progress) -> dict[str, Any] | None:
+def evaluate_run(run: Run, device: str = "cpu", progress: Progress = silent) -> dict[str, Any] | None:
     """Scores on the validation images, on their own grid, each by the network that did not see it."""
     model, dataset = Model.load(run.folder, device), run.dataset()
     samples = {sample.id: sample for sample in run.labelled()}
