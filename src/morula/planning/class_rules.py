@@ -89,7 +89,7 @@ def _representation(facts: Fingerprint, ids: tuple[int, ...]) -> Decision:
 
 
 def of_sizes(
-    facts: Fingerprint, zoom: Sequence[float], spacing: Sequence[float], given: dict[str, Any]
+    facts: Fingerprint, zoom: Sequence[float], spacing: Sequence[float | int], given: dict[str, Any]
 ) -> dict[str, Decision]:
     """Decisions on network and patch; a U-Net's grids follow from patch and pixel size as in nnU-Net.
 
@@ -115,7 +115,7 @@ def of_sizes(
 
 
 def unet_grids(
-    patch: Sequence[float], spacing: Sequence[float]
+    patch: Sequence[float | int], spacing: Sequence[float | int]
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
     """Strides between the levels of a U-Net and the kernels of each, per axis, by nnU-Net's rule.
 
@@ -145,7 +145,7 @@ def unet_grids(
     return tuple(strides), tuple(kernels)
 
 
-def _kernel(steps: Sequence[float], before: tuple[int, ...]) -> tuple[int, ...]:
+def _kernel(steps: Sequence[float | int], before: tuple[int, ...]) -> tuple[int, ...]:
     """3 along the axes whose pixels are short enough, or were on a finer level; 1 along the others."""
     return tuple(
         3 if size == 3 or step < SIMILAR * min(steps) else 1 for step, size in zip(steps, before, strict=True)
