@@ -19,6 +19,13 @@ SPECS = {
     "class_distance alone": {"kind": "class_distance", "ids": [1, 3, 2], "distance": False},
     "class_distance l1": {"kind": "class_distance", "ids": [1, 2, 3], "error": "l1"},
     "foreground split": {"kind": "foreground", "split": "distance", "losses": "dice_and_hardest"},
+    "hover published": {
+        "kind": "hover",
+        "border_scale": "stretched",
+        "marker_threshold": 0.7,
+        "opening_px": 2,
+        "min_marker_px": 10,
+    },
     "interior_boundary weighted": {"kind": "interior_boundary", "weight_map": True},
     "shrunk_borders elevation": {"kind": "shrunk_borders", "elevation": "shrunk", "losses": "dice"},
     "shrunk_borders walker": {"kind": "shrunk_borders", "decoder": "random_walker"},

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from morula.decoding.offsets import border_strength
+from morula.decoding.offsets import border_strength, stretched_border_strength
 from morula.targets.distances import centroid_offsets
 
 
@@ -34,3 +34,20 @@ def test_borders_lie_where_instances_touch(labels):
         pair &= (np.delete(labels, 0, axis) > 0) & (np.delete(labels, -1, axis) > 0)
         assert np.delete(strength, 0, axis)[pair].min() > 0.3
     assert (strength[~both] == 1).all()
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_stretched_strength_is_the_published_formula(ndim):
+    """Graham et al. 2019, equation 5: offsets and their derivatives each scaled to 0..1 by their extremes."""
+    rng = np.random.default_rng(0)
+    offsets = rng.uniform(-1, 1, (ndim, *(9, 7, 8)[:ndim])).astype(np.float32)
+    mask = rng.random(offsets.shape[1:]) > 0.3
+    borders = []
+    for axis, offset in enumerate(offsets):
+        scaled = (offset - offset.min()) / np.ptp(offset)
+        slope = ndimage.sobel(scaled.astype(np.float64), axis, mode="nearest")
+        borders.append(1 - (slope - slope.min()) / np.ptp(slope))
+    expected = np.where(mask, np.max(borders, 0), 1)
+    np.testing.assert_allclose(stretched_border_strength(offsets, mask), expected, atol=1e-5)
+    flat = np.zeros_like(offsets)
+    assert not stretched_border_strength(flat, np.ones_like(mask)).any()

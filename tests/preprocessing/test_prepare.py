@@ -11,6 +11,7 @@ from morula.planning.fingerprint import fingerprint
 from morula.planning.planner import make_plan
 from morula.preprocessing import prepare as module
 from morula.preprocessing.prepare import prepare
+from morula.targets.weights import unet_weight_map
 from synthetic import picture_of, touching_balls
 
 
@@ -82,7 +83,7 @@ def test_what_is_there_is_kept(root, monkeypatch):
     first = prepare(dataset, dataset.samples, plan, root / "cache")
     monkeypatch.setattr(module, "_working_arrays", lambda *_: pytest.fail("prepared again"))
     assert prepare(dataset, dataset.samples, plan, root / "cache") == first
-    # Nothing but channels, scaling and normalisation matters.
+    # Nothing but channels, scaling, normalisation and representation matters.
     changed = plan.model_copy(update={"training": plan.training.model_copy(update={"steps": 3})})
     assert prepare(dataset, dataset.samples, changed, root / "cache") == first
 
@@ -99,6 +100,24 @@ def test_other_decisions_or_files_are_prepared_anew(root):
     )
     prepare(dataset, dataset.samples, plan_for(dataset), root / "cache")
     assert np.corrcoef(np.load(item.image).ravel(), before.ravel())[0, 1] < -0.99
+
+
+def test_maps_of_whole_images_lie_beside_them(root):
+    dataset = open_dataset(root / "data")
+    plan = plan_for(dataset)
+    assert not prepare(dataset, dataset.samples, plan, root / "cache")[0].maps
+    spec = {"kind": "interior_boundary", "weight_map": True}
+    weighted = type(plan).model_validate({**plan.model_dump(), "representation": spec})
+    items = prepare(dataset, dataset.samples, weighted, root / "cache")
+    for item in items:
+        assert set(item.maps) == ({"weight"} if item.labels else set())
+        if item.labels:
+            labels = np.load(item.labels)
+            classes = weighted.representation.encode(labels, plan.working_spacing)["classes"].argmax(0)
+            weight = np.load(item.maps["weight"])
+            assert weight.dtype == np.float32
+            np.testing.assert_array_equal(weight[0], unet_weight_map(labels, 10.0, 5.0, classes))
+    assert prepare(dataset, dataset.samples, weighted, root / "cache") == items
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", "{}"])

@@ -1,10 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from morula.planning.plan import Augmentation
-from morula.training.augment import View, change_intensity, cut, draw_view, paste_objects
+from morula.training.augment import (
+    View,
+    _bend_histogram,
+    _coarsen,
+    _emboss,
+    change_intensity,
+    cut,
+    draw_view,
+    paste_objects,
+)
 from synthetic import picture_of, touching_balls
 
 STILL = Augmentation(
@@ -57,7 +68,9 @@ def test_zoom_enlarges_objects():
 def ramp_of_planes() -> tuple[np.ndarray, np.ndarray]:
     """Eleven planes, each as bright as its number and with that id, from 0."""
     z = np.arange(11)[:, None, None]
-    return np.broadcast_to(z, (1, 11, 8, 8)).astype(np.float16), np.broadcast_to(z, (11, 8, 8)).astype(np.int32)
+    return np.broadcast_to(z, (1, 11, 8, 8)).astype(np.float16), np.broadcast_to(z, (11, 8, 8)).astype(
+        np.int32
+    )
 
 
 def test_planes_between_planes_are_interpolated_and_labels_are_not():
@@ -77,6 +90,52 @@ def test_without_a_zoom_every_plane_is_taken_once():
         np.testing.assert_array_equal(patch[0], ids)
     patch, ids = cut((image,), labels, view((0.0, 3.5, 3.5)), (4, 4, 4))
     np.testing.assert_array_equal(ids[:, 1, 1], [2, 1, 1, 2])
+
+
+def columns_of(**changes) -> np.ndarray:
+    """The source's column under every pixel of a 20 x 20 patch around the middle of 40 x 40 pixels."""
+    image = np.broadcast_to(np.arange(40, dtype=np.float32), (1, 40, 40))
+    patch, _ = cut((image,), np.zeros((40, 40), np.int32), replace(view((19.5, 19.5)), **changes), (20, 20))
+    return patch[0]
+
+
+def test_a_shear_shifts_every_row_against_the_one_before():
+    y, x = np.arange(20) - 9.5, np.arange(20) - 9.5
+    np.testing.assert_allclose(columns_of(shear=0.25), 19.5 + x + 0.25 * y[:, None], atol=1e-4)
+
+
+def test_in_perspective_the_zoom_changes_over_the_patch():
+    x = np.arange(20) - 9.5
+    columns = columns_of(tilt=(0.0, 1 / 3))
+    np.testing.assert_allclose(columns[4], 19.5 + x / (1 + x / 9.5 / 3), atol=1e-3)
+    steps = np.diff(columns[4])
+    # Twice as near at one end as at the other: its pixels are a quarter as far apart (area of the source).
+    assert 3 < steps[0] / steps[-1] < 4.5
+
+
+def test_a_piecewise_affine_change_is_linear_between_its_nodes():
+    nodes = np.zeros((2, 2, 2), np.float32)
+    nodes[1, :, 1] = 4
+    x = np.arange(20)
+    # Nodes lie in the middles of the patch's halves: columns 4.5 and 14.5.
+    expected = 10 + x + 4 * np.clip((x - 4.5) / 10, 0, 1)
+    np.testing.assert_allclose(columns_of(nodes=nodes)[7], expected, atol=1e-3)
+
+
+def test_quarter_turns_are_drawn():
+    spec = STILL.model_copy(update={"quarter_turn": 1.0})
+    drawn = {draw_view((0.0, 0.0), spec, np.random.default_rng(seed)).angle for seed in range(30)}
+    assert sorted(drawn) == pytest.approx([np.pi / 2, np.pi, 3 * np.pi / 2])
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_maps_go_along_with_the_image(ndim):
+    image, labels = source(ndim)
+    spec = Augmentation(elastic=1, rotate=1, zoom_probability=1, shear=1, perspective=1, piecewise_affine=1)
+    drawn = draw_view((19.0,) * ndim, spec, np.random.default_rng(1))
+    both, _ = cut((image, 3 * image), labels, drawn, (16,) * ndim)
+    assert both.shape == (2, *(16,) * ndim)
+    np.testing.assert_allclose(both[1], 3 * both[0], rtol=1e-5)
 
 
 def test_beyond_the_edge_the_source_is_mirrored():
@@ -164,6 +223,62 @@ def test_calmed_changes_are_rarer_and_geometry_without_harm_stays():
     changed = change_intensity(image, labels, still, np.random.default_rng(0))
     np.testing.assert_array_equal(changed, image)
     assert draw_view((20.0, 20.0), still, np.random.default_rng(0)).zoom == 1.0
+
+
+def test_the_bend_of_a_histogram_by_hand():
+    image = np.array([[[2.0, 3.0, 4.0, 5.0, 6.0]]], np.float32)
+    np.testing.assert_allclose(_bend_histogram(image, 0.2)[0, 0], [2, 2.4, 2.8, 4.4, 6], rtol=1e-6)
+    np.testing.assert_allclose(_bend_histogram(image, 0.5), image, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_low_resolution_keeps_what_is_smooth_and_loses_detail(ndim):
+    axes = np.indices((24,) * ndim).astype(np.float32)
+    inside = (slice(None), *[slice(4, -4)] * ndim)
+    ramp = axes.sum(0)[None]
+    # Nearest pixels are half a pixel off on average, and cubic splines swing a little.
+    np.testing.assert_allclose(_coarsen(ramp, 0.5)[inside], ramp[inside], atol=0.7 * ndim)
+    np.testing.assert_allclose(_coarsen(ramp, 1.0), ramp, atol=1e-4)
+    checkered = (axes.sum(0) % 2)[None]
+    assert np.ptp(_coarsen(checkered, 0.5)) < 1e-5
+    assert _coarsen(np.concatenate([ramp, ramp]), 0.7).shape == (2, *(24,) * ndim)
+
+
+def test_a_relief_by_hand():
+    image = np.zeros((1, 5, 5), np.float32)
+    image[0, 2, 2] = 1
+    relief = _emboss(image, 1.0, 1.0)[0, 1:4, 1:4]
+    np.testing.assert_array_equal(relief, [[2, 1, 0], [1, 1, -1], [0, -1, -2]])
+    np.testing.assert_allclose(_emboss(image, 0.0, 1.0), image)
+    np.testing.assert_allclose(_emboss(np.ones_like(image), 0.7, 0.9), 1, rtol=1e-5)
+
+
+def test_dropped_pixels_are_few_and_the_same_in_all_channels():
+    spec = STILL.model_copy(update={"pixel_dropout": 1.0})
+    labels = np.zeros((64, 64), np.int32)
+    shares = []
+    for seed in range(8):
+        changed = change_intensity(
+            np.ones((3, 64, 64), np.float32), labels, spec, np.random.default_rng(seed)
+        )
+        assert set(np.unique(changed)) <= {0, 1}
+        assert (changed == changed[:1]).all()
+        shares.append((changed == 0).mean())
+    assert 0 < max(shares) < 0.06
+
+
+def test_ranges_are_those_of_the_plan():
+    image = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(1, 64, 64)
+    labels, rng = np.zeros((64, 64), np.int32), np.random.default_rng(0)
+    squared = STILL.model_copy(update={"gamma": 1.0, "gamma_range": (2.0, 2.0)})
+    np.testing.assert_allclose(change_intensity(image, labels, squared, rng), image**2, atol=1e-6)
+    noisy = STILL.model_copy(update={"noise": 1.0, "noise_range": (0.25, 0.25)})
+    assert (change_intensity(image, labels, noisy, rng) - image).std() == pytest.approx(0.25, rel=0.05)
+    spot = np.zeros((1, 31, 31), np.float32)
+    spot[0, 15, 15] = 1
+    blurred = STILL.model_copy(update={"blur": 1.0, "blur_px": (2.0, 2.0)})
+    found = change_intensity(spot, np.zeros((31, 31), np.int32), blurred, rng)[0]
+    assert found[15, 15] == pytest.approx(1 / (2 * np.pi * 4), rel=0.02)
 
 
 def test_per_object_factors_leave_the_background():

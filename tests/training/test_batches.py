@@ -1,6 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
+from morula.preprocessing.prepare import Prepared
 from morula.training.batches import Patches, stream
 from training.small import AUGMENTED, prepared, small_plan
 
@@ -64,3 +68,57 @@ def test_rare_modalities_are_seen_more_often_than_their_share(tmp_path):
     patches = Patches(small_plan(), crowd)
     rare = next(i for i, group in enumerate(patches._by_modality) if len(group) == 1)
     assert np.isclose(patches._weights[rare], 1 / (1 + np.sqrt(15)))
+
+
+@pytest.mark.parametrize("copy_paste", [0.0, 1.0])
+def test_a_weight_map_lies_where_the_labels_lie(tmp_path, copy_paste):
+    """It is turned, zoomed, bent and pasted along with them."""
+    samples = []
+    for sample in prepared(tmp_path):
+        weight = np.where(np.load(sample.labels) > 0, 4, 1).astype(np.float32)[None]
+        np.save(tmp_path / f"{sample.id}.npy", weight)
+        samples.append(replace(sample, maps={"weight": tmp_path / f"{sample.id}.npy"}))
+    changes = {"elastic": 1.0, "shear": 1.0, "perspective": 1.0, "copy_paste": copy_paste}
+    plan = small_plan(augmentation=changes, calm_share=0.0)
+    table = {**plan.model_dump(), "representation": {"kind": "interior_boundary", "weight_map": True}}
+    patches = Patches(type(plan).model_validate(table), samples)
+    for step in range(4):
+        targets = patches.batch(step).targets
+        assert targets["weight"].shape == (2, 1, 32, 32)
+        foreground = 1 - targets["classes"][:, :1]
+        assert ((targets["weight"] > 2.5) == (foreground > 0)).float().mean() > 0.97
+        assert targets["weight"].min() >= 1
+        assert targets["weight"].max() <= 4
+
+
+def rare_organ(folder) -> tuple[Prepared, ...]:
+    """Two volumes: one with a tiny organ in a corner (and a large one), one without any."""
+    samples = []
+    for name in ("with", "without"):
+        (folder / name).mkdir()
+        labels = np.zeros((40, 40, 40), np.int32)
+        if name == "with":
+            labels[:2, :2, :2], labels[10:30, 10:30, 10:30] = 1, 2
+        np.save(folder / name / "image.npy", labels[None].astype(np.float16))
+        np.save(folder / name / "labels.npy", labels)
+        paths = folder / name / "image.npy", folder / name / "labels.npy"
+        samples.append(Prepared(name, *paths, {}, "", 10.0))
+    return tuple(samples)
+
+
+def test_a_third_of_every_batch_is_sure_to_show_a_class(tmp_path):
+    plan = small_plan(3, batch_size=4, patch_size=(8, 8, 8), object_share=1 / 3)
+    table = plan.model_dump() | {
+        "task": "semantic",
+        "representation": {"kind": "class_distance", "ids": (1, 2)},
+        "halo_px": (2, 2, 2),
+    }
+    patches = Patches(type(plan).model_validate(table), rare_organ(tmp_path))
+    seen = []
+    for step in range(25):
+        classes = patches.batch(step).targets["classes"]
+        present = classes[:, 1:].flatten(2).amax(2) > 0
+        assert present[:2].any(1).all()
+        seen.append(present[:2].any(0))
+    # Classes are drawn alike, however large they are.
+    assert torch.stack(seen).float().mean(0).min() > 0.5

@@ -3,11 +3,18 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from morula.errors import InputError
 from morula.training.batches import Patches
-from morula.training.loop import Trainer, build_optimizer, seconds_per_step, step_loss, train_fold
+from morula.training.loop import (
+    Trainer,
+    build_network,
+    build_optimizer,
+    seconds_per_step,
+    step_loss,
+    train_fold,
+)
 from morula.training.validation import looker
 from training.small import AUGMENTED, prepared, small_plan
 
@@ -25,11 +32,12 @@ def identical(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, kind):
+@pytest.mark.parametrize(("kind", "frozen"), [("sgd", 0.0), ("adam", 0.5), ("adamw", 0.0)])
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, monkeypatch, kind, frozen):
     monkeypatch.setattr("morula.training.loop.CHECKPOINT_SECONDS", 0.0)
     samples = prepared(tmp_path / "data")
-    plan = small_plan(augmentation=AUGMENTED, optimizer={"kind": kind})
+    changes = {"optimizer": {"kind": kind}, "schedule": {"frozen": frozen}}
+    plan = small_plan(augmentation=AUGMENTED, **changes)
     validate = looker(plan, samples[:1])
     train_fold(plan, samples, tmp_path / "whole", validate=validate)
 
@@ -146,6 +154,25 @@ def test_fine_tuning_starts_from_the_given_weights(tmp_path):
     assert identical(dict(tuned.network.state_dict()), start)
 
 
+def test_a_frozen_encoder_learns_only_later(tmp_path):
+    samples = prepared(tmp_path / "data")
+    plan = small_plan(steps=4, schedule={"frozen": 0.5, "warmup": 0.0})
+    trainer, patches = Trainer(plan, tmp_path, "cpu", None), Patches(plan, samples)
+    encoder = trainer.network.get_submodule("encoder")
+    before = {name: value.clone() for name, value in trainer.network.state_dict().items()}
+    inside = {f"encoder.{name}" for name in encoder.state_dict()}
+    for step in range(3):
+        trainer.step(patches.batch(step))
+        after = trainer.network.state_dict()
+        changed = {name for name in after if not torch.equal(before[name], after[name])}
+        if step < 2:
+            # Neither weights nor the statistics of its norms.
+            assert not changed & inside
+            assert changed
+        else:
+            assert changed >= inside
+
+
 def test_decay_spares_offsets(tmp_path):
     plan = small_plan()
     network = Trainer(plan, tmp_path, "cpu", None).network
@@ -170,3 +197,35 @@ def test_measuring_the_speed_leaves_the_random_state_alone(tmp_path):
     torch.manual_seed(3)
     assert seconds_per_step(small_plan(), samples) > 0
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_an_encoder_is_read_once_when_a_training_starts_afresh(tmp_path):
+    samples = prepared(tmp_path / "data", count=1)
+    path = tmp_path / "encoder.safetensors"
+    network = {"kind": "resnet_unet", "width": 0.125, "encoder_weights": str(path)}
+    plan = small_plan(network=network, steps=1, patch_size=(32, 32))
+    donor = small_plan(network=network, seed=5)
+    save_file(build_network(donor).get_submodule("encoder").state_dict(), path)
+    trainer = Trainer(plan, tmp_path / "run", "cpu", None)
+    encoder = trainer.network.get_submodule("encoder").state_dict()
+    assert identical(encoder, load_file(path))
+    train_fold(plan, samples, tmp_path / "run")
+    path.unlink()
+    resumed = train_fold(plan, samples, tmp_path / "run")
+    assert resumed.steps == 1
+    with pytest.raises(InputError, match="encoder_weights"):
+        train_fold(plan, samples, tmp_path / "other")
+
+
+def test_anisotropic_levels_are_supervised_on_their_own_grids(tmp_path):
+    samples = prepared(tmp_path / "data", ndim=3, count=1)
+    network = {
+        "kind": "plain_unet",
+        "features": (4, 8, 8),
+        "strides": ((1, 2, 2), (2, 2, 2)),
+        "kernels": ((1, 3, 3), (3, 3, 3), (3, 3, 3)),
+    }
+    plan = small_plan(3, network=network, steps=1, patch_size=(6, 16, 16))
+    trainer = Trainer(plan, tmp_path, "cpu", None)
+    terms = step_loss(plan, trainer.network.train(), Patches(plan, samples).batch(0), "cpu")
+    assert all(torch.isfinite(value) for value in terms.values())
