@@ -32,7 +32,8 @@ def upright(raw: Raw, orientation: int) -> Raw:
     swapped, *reverse = _TURNS[orientation]
     y, x = raw.axes.index("Y"), raw.axes.index("X")
     pixels = raw.pixels.swapaxes(y, x) if swapped else raw.pixels
-    pixels = np.flip(pixels, [axis for axis, flipped in zip((y, x), reverse, strict=True) if flipped])
+    backwards = tuple(axis for axis, flipped in zip((y, x), reverse, strict=True) if flipped)
+    pixels = np.flip(pixels, backwards)
     sizes = dict(raw.sizes_um)
     if swapped:
         sizes |= {new: raw.sizes_um[old] for new, old in ("YX", "XY") if old in raw.sizes_um}
