@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from morula.data.sample import Image
 from morula.errors import InputError
 from morula.planning.plan import Inference, Plan, Scaling, Training
-from morula.preprocessing.geometry import resample, select_channels, working_shape
+from morula.preprocessing.geometry import (
+    coarse_axis,
+    interpolation_matrix,
+    resample,
+    resample_cubic,
+    select_channels,
+    working_shape,
+)
 
 RGB = ("red", "green", "blue")
 
@@ -153,3 +160,35 @@ class TestResample:
         before = pixels.copy()
         resample(pixels, (5, 14))
         np.testing.assert_array_equal(pixels, before)
+
+
+@pytest.mark.parametrize("shape", [(17, 13, 29), (6, 40, 17), (12, 20, 17)])
+def test_cubic_resampling_is_that_of_skimage(shape: tuple[int, ...]) -> None:
+    from skimage.transform import resize
+
+    pixels = np.random.default_rng(0).normal(size=(1, 12, 20, 17)).astype(np.float32)
+    expected = resize(pixels[0].astype(float), shape, 3, mode="edge", anti_aliasing=False, clip=False)
+    np.testing.assert_allclose(resample_cubic(pixels, shape, None)[0], expected, atol=1e-5)
+
+
+def test_planes_far_apart_are_taken_whole() -> None:
+    pixels = np.random.default_rng(0).normal(size=(2, 4, 10, 12)).astype(np.float32)
+    resampled = resample_cubic(pixels, (8, 20, 24), 0)
+    planes = resample_cubic(pixels.reshape(8, 10, 12), (20, 24), None).reshape(2, 4, 20, 24)
+    np.testing.assert_allclose(resampled, planes.repeat(2, axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"),
+    [((7.7, 1.25, 1.25), 0), ((3.0, 1.0, 1.0), None), ((1.0, 1.0, 4.0), 2), ((5.0, 5.0, 1.0), None)],
+)
+def test_the_coarse_axis_is_more_than_three_times_as_long(
+    spacing: tuple[float, ...], axis: int | None
+) -> None:
+    assert coarse_axis(spacing) == axis
+
+
+@pytest.mark.parametrize(("old", "new"), [(5, 9), (9, 5), (4, 4), (1, 3)])
+def test_interpolation_keeps_constants(old: int, new: int) -> None:
+    for order in (0, 1, 3):
+        np.testing.assert_allclose(interpolation_matrix(old, new, order).sum(1), 1, atol=1e-5)

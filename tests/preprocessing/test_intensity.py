@@ -145,3 +145,21 @@ def test_replicated_channels_are_as_copied_ones():
     out = normalize(seen, PERCENTILE)
     np.testing.assert_array_equal(out, normalize(seen.copy(), PERCENTILE))
     assert out.flags.writeable
+
+
+def test_a_fixed_scale_is_the_same_for_every_image() -> None:
+    """CT as in system E: clipped to the training set's range, then mean 0 and deviation 1."""
+    fixed = Normalization(kind="fixed", fixed=((-160.0, 240.0, 100.0, 50.0),))
+    hounsfield = np.array([[[-1024, -160, 100, 150, 240, 3071]]], np.int16)
+    expected = [[[-5.2, -5.2, 0.0, 1.0, 2.8, 2.8]]]
+    np.testing.assert_allclose(normalize(hounsfield, fixed), expected, atol=1e-6)
+    # A crop is normalised as the whole image is.
+    np.testing.assert_allclose(normalize(hounsfield[..., 2:4], fixed), [[[0.0, 1.0]]], atol=1e-6)
+    broken = np.array([[[np.nan, 100.0]]], np.float32)
+    np.testing.assert_allclose(normalize(broken, fixed), [[[0.0, 0.0]]])
+
+
+def test_channels_have_fixed_scales_of_their_own() -> None:
+    fixed = Normalization(kind="fixed", fixed=((0.0, 10.0, 5.0, 5.0), (0.0, 100.0, 0.0, 10.0)))
+    pixels = np.array([[[20.0, 5.0]], [[200.0, 50.0]]], np.float32)
+    np.testing.assert_allclose(normalize(pixels, fixed), [[[1.0, 0.0]], [[10.0, 5.0]]])
