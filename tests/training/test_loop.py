@@ -3,10 +3,11 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from morula.errors import InputError
 from morula.training.batches import Patches
+from morula.training.checkpoint import save_weights
 from morula.training.loop import (
     Trainer,
     build_network,
@@ -205,7 +206,7 @@ def test_an_encoder_is_read_once_when_a_training_starts_afresh(tmp_path):
     network = {"kind": "resnet_unet", "width": 0.125, "encoder_weights": str(path)}
     plan = small_plan(network=network, steps=1, patch_size=(32, 32))
     donor = small_plan(network=network, seed=5)
-    save_file(build_network(donor).get_submodule("encoder").state_dict(), path)
+    save_weights(path, build_network(donor).get_submodule("encoder").state_dict())
     trainer = Trainer(plan, tmp_path / "run", "cpu", None)
     encoder = trainer.network.get_submodule("encoder").state_dict()
     assert identical(encoder, load_file(path))
