@@ -63,8 +63,9 @@ def train_method(options: argparse.Namespace, method: str, seed: int, count: int
     if method in budgets:
         train(folder, request(options, seed, count, budgets[method]), device=options.device)
         return folder
-    asked = SelftrainRequest(
-        teacher=str((place / "supervised").resolve()), method=method, budget_s=options.retrain
+    teacher = str((place / "supervised").resolve())
+    asked = SelftrainRequest.model_validate(
+        {"teacher": teacher, "method": method, "budget_s": options.retrain}
     )
     selftrain(folder, asked, device=options.device)
     return folder

@@ -1,6 +1,7 @@
 """Self-training on a data set small enough for a test."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from morula.errors import InputError
 from morula.evaluation.reliability import read_reliability
 from morula.prediction.model import Model
 from morula.training import selftrain as module
+from morula.training.pseudo import count_labelled
 from morula.training.run import Request, Run
 from morula.training.selftrain import SelftrainRequest, better, selftrain, snapshots_of
 from morula.training.train import train, with_pseudo
@@ -34,8 +36,8 @@ SMALL = (
 )
 
 
-class KilledError(Exception):
-    pass
+class KilledError(BaseException):
+    """As an interrupt: no handler of errors stops it."""
 
 
 def write_image(path: Path, seed: int) -> np.ndarray:
@@ -157,7 +159,7 @@ def interrupting(stage: str, place: int):
 def test_a_killed_self_training_comes_to_the_same_end(teacher, unlabelled, tmp_path, monkeypatch, method):
     asked, killed = request(teacher, unlabelled, method=method), tmp_path / "killed"
     selftrain(tmp_path / "whole", asked)
-    # Before a step and inside it; what is done is passed over, so that `train` is called for the round at hand.
+    # Before a step and inside it. What is done is passed over: `train` is called for the round at hand.
     places = [("label_images", 1, "label 1", 1), ("train", 1, "train fold 0", 3)]
     places += [("label_images", 2, "label 2", 1), ("train", 1, "evaluate", 1)]
     if method == "st++":
@@ -206,6 +208,18 @@ def test_copies_of_labelled_images_are_not_labelled_again(teacher, unlabelled, t
     assert sorted(found) == ["u20", "u21", "u22"]
     with pytest.raises(InputError, match="no unlabelled image"):
         module.find_unlabelled(Run(teacher), [unlabelled / "copy.tif"])
+
+
+def test_images_without_objects_are_not_trained_on(teacher, unlabelled, tmp_path):
+    blind = tmp_path / "blind"
+    shutil.copytree(teacher, blind)
+    plan = blind / "plan.toml"
+    plan.write_text(plan.read_text().replace("min_object_px = 8", "min_object_px = 100000"))
+    (blind / "tuned.toml").unlink()
+    with pytest.raises(InputError, match="found no object in any unlabelled image"):
+        selftrain(tmp_path / "out", request(blind, unlabelled))
+    assert count_labelled(tmp_path / "out" / "pseudo_1") == 0
+    assert not (tmp_path / "out" / "round_1").exists()
 
 
 def test_labelled_images_weigh_as_much_as_pseudo_labelled_ones(tmp_path):

@@ -79,7 +79,7 @@ def label_images(
         File and message of each image that could not be read or predicted.
 
     Raises:
-        InputError: No object was found in any image.
+        InputError: `folder` cannot be written.
     """
     if not (folder / INDEX).exists():
         summary = predict(
@@ -93,10 +93,6 @@ def label_images(
             progress=progress,
         )
         found = [row for row in summary.rows if row.failure is None and row.n_objects]
-        if not found:
-            reason = next(iter(summary.failed.values()), "Train it longer, or on more labelled images.")
-            msg = f"{model} found no object in any of {len(images)} unlabelled images. {reason}"
-            raise InputError(msg)
         _write_dataset(folder, dataset, images, found)
     rows = json.loads((folder / "run.json").read_text(encoding="utf-8"))["images"]
     return {row["image"]: row["failure"] for row in rows if row.get("failure")}

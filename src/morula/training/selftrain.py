@@ -308,12 +308,24 @@ def _train_round(work: _Work, number: int, model: Path) -> None:
 
 
 def _plan_student(work: _Work, number: int, model: Path) -> None:
-    """Write a planned run: the teacher's request, facts and validation images, and its own plan."""
+    """Write a planned run: the teacher's request, facts and validation images, and its own plan.
+
+    Raises:
+        InputError: No object was found in any unlabelled image.
+    """
     student, teacher, asked = Run(work.folder(number)), work.teacher, work.request
     if student.plan_path.exists():
         return
     goes_on = asked.method == "iterative"
-    pseudo = [number] if goes_on else range(1, number + 1)
+    labelled = [work.pseudo(k) for k in ([number] if goes_on else range(1, number + 1))]
+    pseudo = [folder for folder in labelled if count_labelled(folder)]
+    if not pseudo:
+        record = work.pseudo(number) / "run.json"
+        msg = (
+            f"{model} found no object in any unlabelled image ({record} says how each fared). Train the"
+            " teacher longer or on more labelled images, and choose a new folder with -o."
+        )
+        raise InputError(msg)
     # How the data are to be understood may have been told by --set; how to train is told anew.
     told = [pair for pair in teacher.request().overrides if not pair.strip().startswith("training")]
     request = teacher.request().model_copy(
@@ -321,7 +333,7 @@ def _plan_student(work: _Work, number: int, model: Path) -> None:
             "overrides": (*told, *asked.overrides),
             "budget_s": None if asked.budget_s is None else asked.budget_s / asked.rounds,
             "start_from": str(model) if goes_on else teacher.request().start_from,
-            "pseudo": tuple(str(work.pseudo(k)) for k in pseudo),
+            "pseudo": tuple(map(str, pseudo)),
         }
     )
     for path in (teacher.check_path, teacher.fingerprint_path, teacher.splits_path):
