@@ -22,7 +22,7 @@ _VOXELS_PER_CLASS = 512
 """Voxels of each class of an image around which patches may be cut."""
 
 _TRIES = 50
-"""Images that are drawn until one shows a class."""
+"""Further images that are drawn until one shows a class."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,20 @@ class Patches:
     def _view(self, rng: np.random.Generator, augmentation: Augmentation, index: int) -> tuple[Map, Labels]:
         """A changed piece of an image, the maps of the whole image as further channels, and its labels."""
         sure = self.plan.task == "semantic" and index < self._n_sure
-        for _ in range(_TRIES if sure else 1):
-            group = self._by_modality[rng.choice(len(self._weights), p=self._weights)]
-            sources, labels, objects = self._load(group[rng.integers(len(group))])
+        sources, labels, objects = self._any_image(rng)
+        for _ in range(_TRIES if sure else 0):
             if len(objects):
                 break
+            sources, labels, objects = self._any_image(rng)
         semantic = self.plan.task == "semantic"
         centre = self._voxel(labels, objects, rng, sure) if semantic else self._centre(labels, objects, rng)
         view = draw_view(centre, augmentation, rng)
         shape = tuple(p + 2 * h for p, h in zip(self.plan.training.patch_size, self._halo, strict=True))
         return cut(sources, labels, view, shape)
+
+    def _any_image(self, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], Labels, np.ndarray]:
+        group = self._by_modality[rng.choice(len(self._weights), p=self._weights)]
+        return self._load(group[rng.integers(len(group))])
 
     def _load(self, sample: Prepared) -> tuple[tuple[np.ndarray, ...], Labels, np.ndarray]:
         """Image and maps, and labels, mapped from disk, and the centres of objects (voxels of classes)."""
