@@ -7,12 +7,13 @@ from morula.evaluation.charts import Axes, Line, line_chart
 from morula.evaluation.page import Html, number, section
 
 
-def calibration_section(found: Mapping[str, Any] | None) -> Html:
+def calibration_section(metrics: Mapping[str, Any]) -> Html:
     """Reliability diagram and expected calibration error; empty where nothing was calibrated.
 
     Args:
-        found: As `morula.prediction.calibration.cross_check` gives it.
+        metrics: With ``calibration`` as `morula.prediction.calibration.cross_check` gives it.
     """
+    found = metrics.get("calibration")
     if not found:
         return Html("")
     rows = found["bins"]

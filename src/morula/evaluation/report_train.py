@@ -133,8 +133,7 @@ class TrainReport:
         elif self.metrics:
             parts += [score_section(self.metrics, "Validation scores", _how_validated())]
             parts += [curve_section(self.metrics["curve"]), strata_section(self.metrics)]
-            parts += [picture_section(self.metrics, self.pictures)]
-            parts += [calibration_section(self.metrics.get("calibration"))]
+            parts += [picture_section(self.metrics, self.pictures), calibration_section(self.metrics)]
         parts += [self._curves(), self._tuning(), self._plan(), self._ceilings(), self._data()]
         parts += [image_section(self.metrics["images"])] if "curve" in self.metrics else []
         kinds = [str(self.decisions.get(f"{part}.kind", "")) for part in ("representation", "network")]
@@ -328,9 +327,8 @@ def _best_by_decoder(trials: Sequence[Mapping[str, Any]]) -> str:
         best.setdefault(trial.get("decoder", ""), trial["dsb"])
     if set(best) <= {""}:
         return ""
-    return (
-        f" (best of each decoder: {', '.join(f'{name} {number(score, 4)}' for name, score in best.items())})"
-    )
+    scores = ", ".join(f"{name} {number(score, 4)}" for name, score in best.items())
+    return f" (best of each decoder: {scores})"
 
 
 def _optional(path: Path) -> dict[str, Any]:
