@@ -67,7 +67,7 @@ def test_from_data_to_scores(organs: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     labels = sorted((out / "labels").iterdir())
     assert [path.name for path in labels] == [f"case_{n}_0000.nii.gz" for n in range(4)]
-    assert (nibabel.load(labels[0]).affine == AFFINE).all()
+    np.testing.assert_allclose(nibabel.load(labels[0]).affine, AFFINE, rtol=1e-6)
     assert nibabel.load(labels[0]).shape == (24, 24, 8)
     done = morula("evaluate", out, organs, "-o", out / "scores")
     assert done.exit_code == 0, done.output
