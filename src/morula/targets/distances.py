@@ -3,11 +3,11 @@
 from typing import no_type_check
 
 import edt
-import fastremap
 import numpy as np
 from jaxtyping import Float32
 from numba import njit
 
+from morula.labels.renumber import renumber
 from morula.labels.volume import as_volume
 from morula.types import Labels, Map, Scalar, Spacing
 
@@ -34,10 +34,11 @@ def inner_distance(labels: Labels, spacing: Spacing) -> Scalar:
         >>> inner_distance(np.array([[0, 1, 1, 1, 2, 0]], np.int32), (1.0, 1.0))
         array([[0., 1., 2., 1., 1., 0.]], dtype=float32)
     """
-    distance = edt.edt(np.maximum(labels, 0), anisotropy=spacing)
-    # An instance that fills the image is infinitely deep; nothing in the image is deeper than its diagonal.
-    diagonal = float(np.linalg.norm(np.multiply(labels.shape, spacing)))
-    return np.minimum(distance, np.float32(diagonal), out=distance)
+    distance = edt.edt(np.maximum(labels, 0) if labels.min(initial=0) < 0 else labels, anisotropy=spacing)
+    if _is_endless(distance):
+        # Nothing in the image is deeper than its diagonal.
+        distance[:] = np.linalg.norm(np.multiply(labels.shape, spacing))
+    return distance
 
 
 def signed_distance(labels: Labels, spacing: Spacing, reach_px: float = 8.0) -> Scalar:
@@ -61,13 +62,18 @@ def signed_distance(labels: Labels, spacing: Spacing, reach_px: float = 8.0) -> 
         array([[-0.75      , -0.25      ,  0.33333334,  1.        ,  0.33333334,
                 -0.25      ]], dtype=float32)
     """
-    ids = sequential(labels)
-    half = 0.5 * min(spacing)
+    labels = _indexable(labels)
     # Background as one more label: a single transform measures both sides of every outline.
-    outside = int(ids.max(initial=0)) + 1
-    distance = edt.edt(np.where(ids > 0, ids, outside), anisotropy=spacing)
-    peaks = largest_per_label(ids, distance)
-    return _sign(ids.ravel(), distance.ravel(), peaks, half, reach_px * min(spacing)).reshape(labels.shape)
+    outside = int(labels.max(initial=0)) + 1
+    sides = _with_background(labels.reshape(-1), outside).reshape(labels.shape)
+    distance = edt.edt(sides, anisotropy=spacing)
+    if _is_endless(distance):
+        return np.full(labels.shape, -1 if sides.flat[0] == outside else 1, np.float32)
+    half = 0.5 * min(spacing)
+    heights = np.maximum(largest_per_label(sides, distance), 2 * half) - half
+    # In float64, so that a height divided by itself comes out as 1.
+    scale = np.append(1 / heights[:outside].astype(np.float64), -1 / (reach_px * min(spacing)))
+    return _scaled(sides.reshape(-1), distance.reshape(-1), np.float32(half), scale).reshape(labels.shape)
 
 
 def centroid_offsets(labels: Labels) -> Map:
@@ -130,10 +136,7 @@ def two_nearest_distances(
 
 def sequential(labels: Labels) -> Labels:
     """Labels whose ids are small enough to index a table: themselves, or renumbered; outside is 0."""
-    ids = np.maximum(labels, 0)
-    if ids.max(initial=0) > ids.size:
-        ids = fastremap.renumber(ids, preserve_zero=True)[0].astype(np.int32)
-    return ids
+    return np.maximum(_indexable(labels), 0)
 
 
 def largest_per_label(ids: Labels, values: Scalar) -> Float32[np.ndarray, " ids"]:
@@ -141,27 +144,41 @@ def largest_per_label(ids: Labels, values: Scalar) -> Float32[np.ndarray, " ids"
     return _largest(ids.ravel(), values.ravel(), int(ids.max(initial=0)))
 
 
+def _indexable(labels: Labels) -> Labels:
+    return renumber(labels) if labels.max(initial=0) > labels.size else labels
+
+
+def _is_endless(distance: Scalar) -> bool:
+    """Whether no outline lies in the image: one instance, or background, fills it."""
+    return distance.size > 0 and bool(np.isinf(distance.flat[0]))
+
+
 @njit(cache=True, nogil=True)
 @no_type_check
 def _largest(ids, values, highest):
     peaks = np.zeros(highest + 1, np.float32)
     for i in range(ids.size):
-        peaks[ids[i]] = max(peaks[ids[i]], values[i])
+        # Rarely true: written for every pixel, the table would have to be waited for.
+        if values[i] > peaks[ids[i]]:
+            peaks[ids[i]] = values[i]
     return peaks
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _sign(ids, distance, peaks, half, reach):
-    signed = np.empty(ids.size, np.float32)
-    for i in range(ids.size):
-        height = distance[i] - half
-        if ids[i] == 0:
-            signed[i] = -min(height / reach, 1.0)
-        elif np.isinf(peaks[ids[i]]):
-            signed[i] = 1.0  # The instance fills the image.
-        else:
-            signed[i] = height / (peaks[ids[i]] - half)
+def _with_background(labels, outside):
+    sides = np.empty(labels.size, np.int32)
+    for i in range(labels.size):
+        sides[i] = labels[i] if labels[i] > 0 else outside
+    return sides
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _scaled(sides, distance, half, scale):
+    signed = np.empty(sides.size, np.float32)
+    for i in range(sides.size):
+        signed[i] = max((distance[i] - half) * scale[sides[i]], -1.0)
     return signed
 
 

@@ -150,9 +150,13 @@ def _mirrored(positions: np.ndarray, size: int) -> np.ndarray:
     """Positions outside 0 .. size - 1 folded back, as often as needed; the edge is not repeated."""
     if size == 1:
         return np.zeros_like(positions)
+    if positions.min() >= 0 and positions.max() <= size - 1:
+        return positions
     period = np.float32(2 * (size - 1))
-    folded = np.abs(np.mod(positions, period))
-    return np.minimum(folded, period - folded).astype(np.float32)
+    folded = np.abs(positions)
+    if folded.max() > period:
+        folded = np.mod(folded, period)
+    return np.minimum(folded, period - folded)
 
 
 def _depths(view: View, planes: int, size: int) -> np.ndarray:
