@@ -23,6 +23,7 @@ from morula.cli.options import parse_selection
 from morula.data.dataset import Dataset
 from morula.data.files import write_atomic
 from morula.data.layouts import open_dataset
+from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.statistics import paired_test
 from morula.planning.budget import parse_budget
@@ -161,30 +162,35 @@ def read_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def trainings(options: argparse.Namespace) -> Iterator[tuple[int, int | None, str]]:
+    """Seed, number of labelled images (None: all) and method of each, a teacher before its students."""
+    for seed in range(options.seeds):
+        for count in (*options.labelled, None):
+            # Without unlabelled images there is nothing for a student to learn from.
+            possible = METHODS[:2] if count is None else METHODS
+            for method in possible:
+                if method == "supervised" or method in options.methods:
+                    yield seed, count, method
+
+
 def main() -> None:
     """Train, score and print; the table is written anew after every training."""
     options = read_options()
     test = open_dataset(options.data).select(parse_selection(options.test))
     rows = []
-    for seed in range(options.seeds):
-        for count in (*options.labelled, None):
-            # Without unlabelled images there is nothing for a student to learn from.
-            methods = METHODS[:2] if count is None else METHODS
-            for method in dict.fromkeys(("supervised", *methods)):
-                if method != "supervised" and method not in options.methods:
-                    continue
-                run = train_method(options, method, seed, count)
-                facts = Fingerprint.load(Run(run).fingerprint_path)
-                rows.append(
-                    {
-                        "seed": seed,
-                        "labelled": facts.n_labelled,
-                        "objects": facts.n_objects,
-                        "method": method,
-                        "metrics": scores_on_test(run, test, options.device),
-                    }
-                )
-                write_table(options.out, summarise(rows))
+    for seed, count, method in trainings(options):
+        try:
+            run = train_method(options, method, seed, count)
+        except InputError as error:
+            if method in METHODS[:2]:
+                raise
+            # A teacher that finds nothing has no student; the others go on.
+            print(f"seed {seed}, {count} labelled, {method}: {error}")
+            continue
+        facts = Fingerprint.load(Run(run).fingerprint_path)
+        row = {"seed": seed, "labelled": facts.n_labelled, "objects": facts.n_objects, "method": method}
+        rows.append({**row, "metrics": scores_on_test(run, test, options.device)})
+        write_table(options.out, summarise(rows))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ VERBS = (
     "plan",
     "prepare",
     "train",
+    "selftrain",
     "tune",
     "predict",
     "evaluate",
