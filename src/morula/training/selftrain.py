@@ -177,14 +177,14 @@ def snapshots_of(run: Run) -> tuple[str, ...]:
         InputError: It kept fewer than two.
     """
     names = [{path.stem for path in run.fold(number).glob("snapshot_*")} for number, _ in folds_of(run)]
-    common = sorted(set.intersection(*names), key=lambda name: int(name.removeprefix("snapshot_")))
-    if len(common) < 2:
+    shared = sorted(set.intersection(*names), key=lambda name: int(name.removeprefix("snapshot_")))
+    if len(shared) < 2:
         msg = (
-            f"{run.folder} kept {len(common)} checkpoints on the way, st++ compares two or more. Train it"
+            f"{run.folder} kept {len(shared)} checkpoints on the way, st++ compares two or more. Train it"
             " anew with --set training.snapshots=3, or use --method iterative."
         )
         raise InputError(msg)
-    return tuple(common)
+    return tuple(shared)
 
 
 def better(teacher: Path, student: Path) -> Path:
