@@ -82,6 +82,20 @@ def test_classes_with_a_side_are_not_mirrored(organs: Callable[..., Fingerprint]
     assert make_plan(organs(), "nnunet-sdm")[0].inference.mirror
 
 
+@pytest.mark.parametrize(
+    ("name", "sided"),
+    [
+        *((name, True) for name in ("kidney_left", "left_kidney", "KidneyLeft", "Kidney (R)", "lung_r")),
+        *((name, False) for name in ("bright", "vertebra_L1", "colon", "lobe", "LAD")),
+    ],
+)
+def test_a_side_is_known_however_it_is_written(
+    name: str, sided: bool, organs: Callable[..., Fingerprint]
+) -> None:
+    plan, _ = make_plan(organs(names=("liver", name)), "nnunet-sdm")
+    assert plan.inference.mirror is not sided
+
+
 def test_auto_plans_classes_too(organs: Callable[..., Fingerprint]) -> None:
     plan, _ = make_plan(organs(), "auto")
     assert (plan.task, plan.representation.kind, plan.network.kind) == (

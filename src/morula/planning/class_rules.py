@@ -30,8 +30,8 @@ HALO_PX = 8
 FOREGROUND_SHARE = 1 / 3
 """Share of each batch that is sure to hold a class (nnU-Net, system E)."""
 
-SIDES = re.compile(r"\b(left|right|l|r)\b|_(l|r)$", re.IGNORECASE)
-"""Names of classes with a side."""
+SIDES = re.compile(r"(?i:(?<![a-z])(left|right|[lr](?![a-z0-9])))|[a-z](Left|Right|L|R)(?![a-z0-9])")
+"""Names of classes with a side: left kidney, kidney_left, KidneyLeft, lung_r; not bright, vertebra_L1."""
 
 
 def of_input(facts: Fingerprint, channels: Sequence[str], normalization: str | None) -> dict[str, Decision]:
