@@ -19,7 +19,9 @@ def compare(
         list[str] | None,
         typer.Option(metavar="NAME...", help="Recipes to train; see 'morula recipes', or paths of your own."),
     ] = None,
-    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    more: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Further recipes, as after --recipes.")
+    ] = None,
     entry: Annotated[
         list[str] | None,
         typer.Option(

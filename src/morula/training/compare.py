@@ -173,8 +173,7 @@ def _hold_out(
     """The test images, and what selects the others; written to ``split.json`` once.
 
     Raises:
-        InputError: No such fold, nothing left to train on, folds that leak, semantic classes, or `out`
-            compares on other images.
+        InputError: No such fold, nothing left to train on, or `out` compares on other images; see `_sound`.
     """
     path = out / "split.json"
     asked = {"data": rules.data, "fold": rules.fold, "selected": {k: list(v) for k, v in wanted.items()}}
@@ -187,13 +186,7 @@ def _hold_out(
             )
             raise InputError(msg)
         return known
-    if dataset.task == "semantic":
-        msg = f"{rules.data} has classes, not objects; comparisons are of objects. Use train and evaluate."
-        raise InputError(msg)
-    report = check(dataset.root, progress=progress("check"))
-    samples = splits.tie([s for s in dataset.samples if s.id not in report.unusable], report.duplicates)
-    labelled = [sample for sample in samples if sample.labels]
-    splits.refuse_leaks(labelled)
+    labelled = _sound(dataset, progress)
     test = set(split(labelled, Request(data=rules.data, fold=rules.fold), 0)[rules.fold])
     others = [sample for sample in dataset.samples if sample.id not in test]
     if not test or not any(sample.labels for sample in others):
@@ -203,6 +196,26 @@ def _hold_out(
     found = {**asked, "test": sorted(test), "select": {**asked["selected"], **_selection(labelled, others)}}
     _write(path, json.dumps(found, indent=1) + "\n")
     return found
+
+
+def _sound(dataset: Dataset, progress: Progress) -> list[Sample]:
+    """The labelled samples without errors, equal images in one group.
+
+    Raises:
+        InputError: The labels are classes, the folds of the index leak, or it has only one.
+    """
+    if dataset.task == "semantic":
+        msg = f"{dataset.root} has classes, not objects; comparisons are of objects. Use train and evaluate."
+        raise InputError(msg)
+    report = check(dataset.root, progress=progress("check"))
+    samples = splits.tie([s for s in dataset.samples if s.id not in report.unusable], report.duplicates)
+    labelled = [sample for sample in samples if sample.labels]
+    splits.refuse_leaks(labelled)
+    numbers = {sample.fold for sample in labelled if sample.fold is not None}
+    if len(numbers) == 1:
+        msg = f"all images lie in fold {min(numbers)}: nothing is left to train on. Select other folds too."
+        raise InputError(msg)
+    return labelled
 
 
 def _selection(labelled: Sequence[Sample], others: Sequence[Sample]) -> dict[str, list[str]]:
