@@ -126,13 +126,17 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def write_table(out: Path, lines: list[dict[str, Any]]) -> None:
-    """``label_efficiency.json`` and ``.csv``; printed too."""
+    """``label_efficiency.json`` and ``.csv``."""
     with write_atomic(out / "label_efficiency.json") as part:
         part.write_text(json.dumps(lines, indent=1), encoding="utf-8")
     with write_atomic(out / "label_efficiency.csv") as part, part.open("w", newline="") as file:
         table = csv.DictWriter(file, list(lines[0]))
         table.writeheader()
         table.writerows(lines)
+
+
+def show_table(lines: list[dict[str, Any]]) -> None:
+    """The same for people."""
     print(f"{'labelled':>8} {'objects':>8}  {'method':<11}{'seeds':>6}{'DSB':>8}{'+-':>7}{'gain':>8}  95 %")
     for line in lines:
         print(
@@ -191,6 +195,7 @@ def main() -> None:
         row = {"seed": seed, "labelled": facts.n_labelled, "objects": facts.n_objects, "method": method}
         rows.append({**row, "metrics": scores_on_test(run, test, options.device)})
         write_table(options.out, summarise(rows))
+    show_table(summarise(rows))
 
 
 if __name__ == "__main__":

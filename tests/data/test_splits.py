@@ -1,6 +1,7 @@
 """Folds without leakage."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morula.data.sample import Sample
-from morula.data.splits import find_leaks, given_folds, holdout, load, make_folds, refuse_leaks, save, tie
+from morula.data.splits import (
+    find_leaks,
+    given_folds,
+    holdout,
+    keep_labels,
+    load,
+    make_folds,
+    refuse_leaks,
+    save,
+    tie,
+)
 from morula.errors import InputError
 
 
@@ -128,3 +139,24 @@ def test_bad_folds_are_refused(tmp_path: Path) -> None:
         (tmp_path / "splits.json").write_text(text)
         with pytest.raises(InputError, match="holds no folds"):
             load(tmp_path / "splits.json")
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=30), st.integers(1, 30), st.integers(0, 9))
+def test_some_labels_are_kept_evenly_over_the_modalities(kinds: list[str], wanted: int, seed: int) -> None:
+    samples = [replace(sample(i, modality=kind), labels=(Path("l"),)) for i, kind in enumerate(kinds)]
+    count = min(wanted, len(samples))
+    kept = keep_labels(samples, count, seed)
+    assert [each.id for each in kept] == [each.id for each in samples]
+    labelled = Counter(each.attributes["modality"] for each in kept if each.labels)
+    assert labelled.total() == count
+    for kind, number in Counter(kinds).items():
+        assert abs(labelled[kind] - count * number / len(kinds)) < 1
+    assert keep_labels(samples, count, seed) == kept
+
+
+def test_which_labels_are_kept_is_drawn_by_the_seed() -> None:
+    samples = [replace(sample(i), labels=(Path("l"),)) for i in range(40)] + [sample(40)]
+    chosen = [{each.id for each in keep_labels(samples, 5, seed) if each.labels} for seed in range(3)]
+    assert len({frozenset(ids) for ids in chosen}) == 3
+    with pytest.raises(InputError, match="41 labelled images are asked for, 40 have"):
+        keep_labels(samples, 41, 0)
