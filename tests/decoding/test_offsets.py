@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from morula.decoding.offsets import border_strength, stretched_border_strength
+from morula.decoding.offsets import border_strength, smooth, stretched_border_strength
 from morula.targets.distances import centroid_offsets
 
 
@@ -51,3 +51,10 @@ def test_stretched_strength_is_the_published_formula(ndim):
     np.testing.assert_allclose(stretched_border_strength(offsets, mask), expected, atol=1e-5)
     flat = np.zeros_like(offsets)
     assert not stretched_border_strength(flat, np.ones_like(mask)).any()
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (1, 6), (4, 1), (5, 6, 7), (1, 1)])
+def test_smoothing_is_a_gaussian_of_three_pixels(shape):
+    values = np.random.default_rng(0).random(shape, dtype=np.float32)
+    expected = ndimage.gaussian_filter(values, 0.8, mode="nearest", radius=1)
+    np.testing.assert_allclose(smooth(values), expected, rtol=1e-5)

@@ -6,7 +6,12 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 from skimage.measure import label as sk_label
 
-from morula.labels.components import connected_components, keep_largest_pieces, remove_small
+from morula.labels.components import (
+    connected_components,
+    fill_enclosed,
+    keep_largest_pieces,
+    remove_small,
+)
 
 masks = arrays(np.bool_, st.tuples(st.integers(1, 8), st.integers(1, 8), st.integers(1, 8)))
 small_labels = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 3))
@@ -66,6 +71,16 @@ def test_more_components_than_sixteen_bits_hold():
     mask = np.zeros((600, 600), bool)
     mask[::2, ::2] = True
     assert connected_components(mask).max() == 90_000
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.one_of(masks, arrays(np.bool_, st.tuples(st.integers(1, 9), st.integers(1, 9)))))
+def test_filling_agrees_with_scipy(mask):
+    np.testing.assert_array_equal(fill_enclosed(mask), ndimage.binary_fill_holes(mask))
+
+
+def test_filling_nothing():
+    assert fill_enclosed(np.zeros((0, 3), bool)).shape == (0, 3)
 
 
 def test_small_objects_go_and_unannotated_pixels_stay():

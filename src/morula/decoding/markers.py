@@ -29,11 +29,10 @@ def number_markers(markers: Mask, mask: Mask, min_marker_px: int = 1) -> Labels:
     """
     numbered = remove_small(connected_components(markers & mask), min_marker_px)
     pieces = connected_components(mask)
-    marked = _marked(pieces.ravel(), numbered.ravel(), int(pieces.max(initial=0)))
-    if marked.all():
-        return renumber(numbered)
-    unmarked = ~marked[pieces]
-    return renumber(np.where(unmarked, pieces + numbered.max(), numbered))
+    marked = _marked(pieces.reshape(-1), numbered.reshape(-1), int(pieces.max(initial=0)))
+    if not marked.all():
+        _number_unmarked(pieces.reshape(-1), marked, numbered.reshape(-1), int(numbered.max()))
+    return renumber(numbered)
 
 
 def flood_markers(
@@ -65,3 +64,12 @@ def _marked(pieces, numbered, count):
         if numbered[i] > 0:
             marked[pieces[i]] = True
     return marked
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _number_unmarked(pieces, marked, numbered, highest):
+    """Gives the pixels of every piece without a marker a number of their own, in place."""
+    for i in range(pieces.size):
+        if not marked[pieces[i]]:
+            numbered[i] = highest + pieces[i]

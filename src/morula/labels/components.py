@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from morula.labels.renumber import compact
-from morula.labels.runs import SLACK, change_flags, fill_run, mark_changes, take_changes
+from morula.labels.runs import CHUNK, SLACK, change_flags, fill_run, mark_changes, take_changes
 from morula.labels.volume import as_volume
 from morula.types import Labels, Mask
 
@@ -61,6 +61,26 @@ def remove_small(labels: Labels, min_size: int) -> Labels:
     return np.where(kept < 0, kept, former[np.maximum(kept, 0)]).astype(np.int32)
 
 
+def fill_enclosed(mask: Mask) -> Mask:
+    """Fills the background from which no path across faces leaves the image.
+
+    Args:
+        mask: ``(*spatial)``.
+
+    Example:
+        >>> fill_enclosed(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)).all()
+        np.True_
+    """
+    gaps = connected_components(~mask)
+    enclosed = np.ones(int(gaps.max(initial=0)) + 1, bool)
+    for axis in range(mask.ndim):
+        for face in (0, -1):
+            enclosed[gaps.take([face] if gaps.size else [], axis)] = False
+    # The number 0 is the mask itself.
+    enclosed[0] = True
+    return _look_up(gaps.reshape(-1), enclosed).reshape(mask.shape)
+
+
 def keep_largest_pieces(labels: Labels) -> Labels:
     """Keeps the largest connected piece (across faces) of every object; the others become background.
 
@@ -88,16 +108,29 @@ def keep_largest_pieces(labels: Labels) -> Labels:
 @no_type_check
 def _drop_small(labels, highest, min_size):
     sizes = np.zeros(highest + 1, np.int64)
-    start = 0
-    for i in range(1, labels.size + 1):
-        if i == labels.size or labels[i] != labels[start]:
-            sizes[max(labels[start], 0)] += i - start
-            start = i
+    flags, ends = change_flags(CHUNK), np.zeros(CHUNK + SLACK + 1, np.int64)
+    for begin in range(0, labels.size, CHUNK):
+        some, start = labels[begin : begin + CHUNK], 0
+        mark_changes(some, flags)
+        runs = take_changes(flags, ends)
+        ends[runs] = some.size
+        for end in ends[: runs + 1]:
+            sizes[max(some[start], 0)] += end - start
+            start = end
     kept = np.empty(labels.size, np.int32)
     for i in range(labels.size):
         label = labels[i]
         kept[i] = 0 if label > 0 and sizes[label] < min_size else label
     return kept
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _look_up(ids, table):
+    found = np.empty(ids.size, table.dtype)
+    for i in range(ids.size):
+        found[i] = table[ids[i]]
+    return found
 
 
 @njit(cache=True, nogil=True)

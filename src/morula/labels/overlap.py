@@ -8,12 +8,9 @@ from jaxtyping import Float64, Int32, Int64
 from numba import njit
 
 from morula.labels.renumber import compact
-from morula.labels.runs import change_flags, mark_changes, take_changes
+from morula.labels.runs import CHUNK, SLACK, change_flags, mark_changes, take_changes
 from morula.labels.volume import as_volume, check_same_shape
 from morula.types import Labels, Mask
-
-# Pixels that are cut into runs at a time: what they need stays in the nearest cache.
-_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -114,12 +111,12 @@ def _sorted_pairs(truth: np.ndarray, predicted: np.ndarray) -> tuple[np.ndarray,
 @no_type_check
 def _count_pairs(truth, predicted):
     """Pixels per pair of ids, unsorted; a key holds the true id above 32 bits of the predicted one."""
-    table = np.full(2 * _CHUNK, -1, np.int64)
+    table = np.full(2 * CHUNK, -1, np.int64)
     counts = np.zeros(table.size, np.int64)
-    flags, ends = change_flags(_CHUNK), np.zeros(_CHUNK + 9, np.int64)
+    flags, ends = change_flags(CHUNK), np.zeros(CHUNK + SLACK + 1, np.int64)
     used = 0
-    for begin in range(0, truth.size, _CHUNK):
-        some_truth, some_predicted = truth[begin : begin + _CHUNK], predicted[begin : begin + _CHUNK]
+    for begin in range(0, truth.size, CHUNK):
+        some_truth, some_predicted = truth[begin : begin + CHUNK], predicted[begin : begin + CHUNK]
         mark_changes(some_truth, flags)
         mark_changes(some_predicted, flags)
         runs = take_changes(flags, ends)

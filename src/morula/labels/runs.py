@@ -5,8 +5,11 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+CHUNK = 4096
+"""Pixels that are cut into runs at a time where rows do not matter: all of it stays in the nearest cache."""
+
 SLACK = 8
-"""Pixels that `fill_run` may write past the end of a run."""
+"""Places that `take_changes`, and pixels that `fill_run`, may write past the last."""
 
 
 @njit(cache=True, nogil=True)
@@ -29,7 +32,7 @@ def mark_changes(row, flags):
 def take_changes(flags, places):
     """Writes the places of the flags in ascending order, clears them, returns how many there were.
 
-    `places` needs room for eight more.
+    `places` needs room for `SLACK` more.
     """
     words = flags.view(np.uint64)
     count = 0

@@ -6,16 +6,16 @@ histology images", https://arxiv.org/abs/1812.06499; system D uses it without cl
 
 from typing import Annotated, Literal
 
-import fill_voids
 import numpy as np
 from pydantic import Field
 
 from morula.decoding.markers import flood_markers
-from morula.decoding.offsets import border_strength, stretched_border_strength
+from morula.decoding.offsets import border_strength, smooth, stretched_border_strength
+from morula.labels.components import fill_enclosed
 from morula.representations.base import Head, Representation, Tensor
 from morula.spec import Tunable
 from morula.targets.distances import axis_directions, centroid_offsets
-from morula.types import Labels, Maps, Mask, Scalar, Spacing, Tensors
+from morula.types import Labels, Maps, Mask, Spacing, Tensors
 
 
 class HoVer(Representation, frozen=True):
@@ -81,35 +81,19 @@ class HoVer(Representation, frozen=True):
         mask = maps["foreground"][0] > self.mask_threshold
         strength = border_strength if self.border_scale == "fixed" else stretched_border_strength
         border = strength(maps["offsets"], mask)
-        inner = fill_voids.fill((border < self.marker_threshold) & mask)
+        inner = fill_enclosed((border < self.marker_threshold) & mask)
         markers = _open(inner, self.opening_px)
-        return flood_markers(markers, _smooth(border), mask, self.min_marker_px, self.min_object_px)
-
-
-def _smooth(values: Scalar) -> Scalar:
-    """A Gaussian of 3 pixels per axis, as in the published decoder; pixels at the image's edge repeat."""
-    side = np.exp(-0.5 / 0.8**2)
-    middle, side = np.float32(1 / (1 + 2 * side)), np.float32(side / (1 + 2 * side))
-    for axis in range(values.ndim):
-        padded = np.pad(values, [(int(i == axis),) * 2 for i in range(values.ndim)], mode="edge")
-        behind, ahead = _sides(padded, axis, 2)
-        values = middle * values + side * (behind + ahead)
-    return values
+        return flood_markers(markers, smooth(border), mask, self.min_marker_px, self.min_object_px)
 
 
 def _open(markers: Mask, radius: int) -> Mask:
     """Opening by all pixels at most `radius` steps across faces away; outside the image is background."""
-    opened = np.pad(markers, 1)
+    # With a rim as wide as the reach, steps along the flat array cannot get from one line into the next.
+    opened = np.pad(markers, radius)
+    flat = opened.reshape(-1)
     for combine in [np.logical_and] * radius + [np.logical_or] * radius:
-        before = opened.copy()
-        for axis in range(markers.ndim):
-            (behind, ahead), (to_behind, to_ahead) = _sides(before, axis, 1), _sides(opened, axis, 1)
-            combine(to_ahead, behind, out=to_ahead)
-            combine(to_behind, ahead, out=to_behind)
-    return opened[(slice(1, -1),) * markers.ndim].copy()
-
-
-def _sides(array: np.ndarray, axis: int, distance: int) -> tuple[np.ndarray, np.ndarray]:
-    """Views of `array` without its last and without its first `distance` pixels along `axis`."""
-    along = (slice(None),) * axis
-    return array[(*along, slice(None, -distance))], array[(*along, slice(distance, None))]
+        before = flat.copy()
+        for step in np.cumprod([1, *opened.shape[:0:-1]]):
+            combine(flat[step:], before[:-step], out=flat[step:])
+            combine(flat[:-step], before[step:], out=flat[:-step])
+    return opened[tuple(slice(radius, radius + size) for size in markers.shape)].copy()
