@@ -72,6 +72,9 @@ def test_from_data_to_scores(organs: Path, tmp_path: Path) -> None:
     done = morula("evaluate", out, organs, "-o", out / "scores")
     assert done.exit_code == 0, done.output
     assert read_json(out / "scores" / "metrics.json")["n_images"] == 4
+    done = morula("tune", run, organs, "-o", tmp_path / "tuned")
+    assert done.exit_code == 2
+    assert "nothing to tune" in done.output
 
 
 def test_recipes_for_objects_are_refused(organs: Path, tmp_path: Path) -> None:

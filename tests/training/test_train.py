@@ -86,6 +86,8 @@ def test_a_model_is_fine_tuned_and_its_decoder_tuned(data, tmp_path):
     assert Model.load(tmp_path / "tuned").plan.network == base.plan.network
     with pytest.raises(InputError, match="holds a model"):
         tune_model(tmp_path / "base", data, tmp_path / "tuned")
+    shutil.rmtree(tmp_path / "base")
+    train(tmp_path / "fine")  # its checkpoint has what it began with
 
 
 def test_a_run_asked_for_differently_is_refused(data, tmp_path):

@@ -1,6 +1,8 @@
 """A time budget becomes a number of steps, once."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from morula.errors import InputError
 from morula.planning.rules import LOOKS, SHORTEST_PAUSE
@@ -27,6 +29,22 @@ def parse_budget(text: str) -> float:
         msg = f"the budget {text!r} is not a time; write 90m, 2h, 1h30m or 45s."
         raise InputError(msg)
     return seconds
+
+
+def refuse_two_lengths(budget_s: float | None, overrides: Mapping[str, Any]) -> None:
+    """Refuse a budget beside a number of steps.
+
+    Args:
+        budget_s: Of ``--budget``, if it was given.
+        overrides: Nested tables of ``--set``.
+
+    Raises:
+        InputError: Both were given.
+    """
+    training = overrides.get("training", {})
+    if budget_s is not None and isinstance(training, Mapping) and "steps" in training:
+        msg = "--budget and --set training.steps both say how long to train; give one of the two."
+        raise InputError(msg)
 
 
 def steps_for_budget(

@@ -59,8 +59,7 @@ def would_more_labels_help(
     Raises:
         InputError: An image cannot be read.
     """
-    most = min(MOST_IMAGES, max(FEWEST_IMAGES, len(held_out)))
-    chosen = _spread(trained_on, most)
+    chosen = _spread(trained_on, images_to_score(len(trained_on), len(held_out)))
     scores = []
     for done, sample in enumerate(chosen, 1):
         found = model.segment(dataset.image(sample)).labels
@@ -77,6 +76,15 @@ def would_more_labels_help(
         "answer": answer,
         "text": _text(answer, means, gap, f"{n_objects} objects in {len(trained_on)} images"),
     }
+
+
+def images_to_score(n_trained_on: int, n_held_out: int) -> int:
+    """How many training images are scored: as many as were held out, within limits; none without those.
+
+    >>> images_to_score(100, 20), images_to_score(100, 3), images_to_score(100, 60), images_to_score(8, 0)
+    (20, 10, 40, 0)
+    """
+    return min(MOST_IMAGES, max(FEWEST_IMAGES, n_held_out), n_trained_on) if n_held_out else 0
 
 
 def judge(gap: Interval, n_held_out: int) -> str:
@@ -106,8 +114,8 @@ def _text(answer: str, means: tuple[float, float], gap: Interval, labelled: str)
     )
 
 
-def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
-    """At most `most` samples, evenly over the list sorted by modality and id."""
+def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """`count` of the samples, evenly over the list sorted by modality and id."""
     ordered = sorted(samples, key=lambda sample: (sample.attributes.get("modality", ""), sample.id))
-    places = np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)
+    places = np.linspace(0, len(ordered) - 1, count).round().astype(int)
     return [ordered[place] for place in places]

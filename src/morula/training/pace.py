@@ -11,6 +11,7 @@ from morula.planning.planner import merge, parse_overrides, read_recipe
 from morula.preprocessing.prepare import Prepared
 from morula.spec import dump_toml, read_reasons, read_toml
 from morula.training.loop import seconds_per_step
+from morula.training.more_labels import images_to_score
 from morula.training.run import Run
 from morula.training.validation import LOOK_IMAGES, TUNE_IMAGES, seconds_per_image
 
@@ -64,11 +65,15 @@ def fix_steps(run: Run, folds: Folds, prepared: Sequence[Prepared], device: str,
 def _measure(
     plan: Plan, folds: Folds, prepared: Sequence[Prepared], device: str
 ) -> tuple[float, float, float]:
-    """Seconds of a step, of a look, and of predicting all validation images for tuning and scores."""
+    """Seconds of a step, of a look, and of predicting images for tuning, scores and advice in the end."""
     held_out = [sample for sample in prepared if any(sample.id in ids for _, ids in folds)]
     image_s = seconds_per_image(plan, held_out, device)
     images_per_look = min(LOOK_IMAGES, max(len(ids) for _, ids in folds))
     views = 2**plan.ndim if plan.inference.mirror else 1
-    images_in_the_end = min(TUNE_IMAGES, len(held_out)) + len(held_out)
+    images_in_the_end = len(held_out)
+    if plan.task == "instances":
+        n_first = len(folds[0][1])
+        images_in_the_end += min(TUNE_IMAGES, len(held_out))
+        images_in_the_end += images_to_score(len(prepared) - n_first, n_first)
     step_s = seconds_per_step(plan, prepared, device=device)
     return step_s, images_per_look * image_s, images_in_the_end * views * image_s

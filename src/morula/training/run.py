@@ -30,6 +30,7 @@ from morula.data.layouts import open_dataset
 from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.errors import InputError
+from morula.planning.budget import refuse_two_lengths
 from morula.planning.ceiling import measure_ceilings
 from morula.planning.fine_tune import plan_from, refuse_fixed
 from morula.planning.fingerprint import Fingerprint, fingerprint
@@ -255,10 +256,7 @@ def _check_options(request: Request) -> None:
     if request.fold is not None and request.folds is not None:
         msg = "--fold trains one fold, --folds all of them; give one of the two."
         raise InputError(msg)
-    training = overrides.get("training", {})
-    if request.budget_s is not None and isinstance(training, Mapping) and "steps" in training:
-        msg = "--budget and --set training.steps both say how long to train; give one of the two."
-        raise InputError(msg)
+    refuse_two_lengths(request.budget_s, overrides)
 
 
 def plan_run(run: Run, progress: Progress = silent) -> Plan:

@@ -41,6 +41,7 @@ from morula.evaluation.reliability import (
 from morula.evaluation.report import render_report
 from morula.evaluation.report_train import TrainReport
 from morula.evaluation.statistics import paired_test
+from morula.planning.budget import refuse_two_lengths
 from morula.planning.plan import Plan
 from morula.planning.planner import parse_overrides
 from morula.planning.retraining import Method, plan_round
@@ -209,9 +210,7 @@ def _check(request: SelftrainRequest) -> None:
         raise InputError(msg)
     overrides = parse_overrides(request.overrides)
     plan_round(teacher.plan(), request.method, overrides)
-    if request.budget_s is not None and "steps" in overrides.get("training", {}):
-        msg = "--budget and --set training.steps both say how long to train; give one of the two."
-        raise InputError(msg)
+    refuse_two_lengths(request.budget_s, overrides)
     if request.method == "st++":
         snapshots_of(teacher)
         if request.rounds != ROUNDS:

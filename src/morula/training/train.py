@@ -138,7 +138,8 @@ def with_pseudo(labelled: Sequence[Prepared], pseudo: Sequence[Prepared]) -> lis
 
 def _start_weights(run: Run, fold: int) -> dict[str, Tensor] | None:
     name = run.request().start_from
-    if name is None:
+    # A run that goes on has them in its checkpoint: where they came from may be gone.
+    if name is None or (run.fold(fold) / "checkpoint.safetensors").exists():
         return None
     folder = find_folder(name)
     # A teacher's other folds were trained on the images that this fold is validated on.

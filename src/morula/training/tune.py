@@ -85,13 +85,17 @@ def tune_model(
         progress: Gives for each stage's name a function called with (done, total).
 
     Raises:
-        InputError: No such model, fewer than two groups of sound labelled images, or `out` holds a model.
+        InputError: No such model or one of classes, fewer than two groups of sound labelled images, or `out`
+            holds a model.
     """
     source = find_folder(model)
     if (out / "plan.toml").exists():
         msg = f"{out} holds a model already; choose a new folder with -o."
         raise InputError(msg)
     loaded = Model.load(source, device)
+    if loaded.plan.task == "semantic":
+        msg = f"{source} segments classes, whose decoder has nothing to tune. Train on: morula train DATA --from"
+        raise InputError(msg)
     dataset = open_selected(data, {key: tuple(sorted(values)) for key, values in (select or {}).items()})
     report = check(data, progress=progress("check"))
     samples = [sample for sample in dataset.labelled if sample.id not in report.unusable]
