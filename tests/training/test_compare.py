@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,16 @@ def test_the_effort_is_told(compared: tuple[Path, dict]):
 
 
 @pytest.mark.slow
+def test_each_training_says_whether_more_labels_would_help(compared: tuple[Path, dict]):
+    run = compared[0] / "runs" / "foreground"
+    advice = json.loads((run / "metrics.json").read_text())["more_labels"]
+    # One held-out image says nothing.
+    assert advice["answer"] == "unknown"
+    assert f"objects in {compared[1]['entrants'][1]['n_training']} images" in advice["text"]
+    assert advice["text"] in (run / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_a_recipe_that_fails_is_named_and_the_others_go_on(compared: tuple[Path, dict]):
     assert compared[1]["failed"].keys() == {"broken", "broken-1"}
     assert "nothing_of_the_kind" in compared[1]["failed"]["broken"]
@@ -157,6 +168,17 @@ def test_label_folders_alone_can_be_compared(data: Path, tmp_path: Path):
     assert "Effort" not in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_images_without_sound_labels_do_not_bring_their_fold_into_training(data: Path, tmp_path: Path):
+    copy = tmp_path / "data"
+    shutil.copytree(data, copy)
+    (copy / "labels" / "im1.tif").unlink()
+    (copy / "images" / "im2.tif").write_bytes(b"broken")
+    compare(copy, [], tmp_path / "out", entries={"truth": data / "labels"})
+    split = json.loads((tmp_path / "out" / "split.json").read_text())
+    assert split["test"] == ["im0", "im3"]
+    assert split["select"] == {"fold": ["1"]}
+
+
 def test_folds_are_made_where_there_are_none(data: Path, tmp_path: Path):
     (tmp_path / "data").mkdir()
     for folder in ("images", "labels"):
@@ -178,6 +200,7 @@ def test_folds_are_made_where_there_are_none(data: Path, tmp_path: Path):
         (["hover"], {"seeds": 0}, "1 or more"),
         (["hover"], {"seeds": 2, "overrides": ["training.seed=3"]}, "both choose seeds"),
         (["hover"], {"budget_s": 60.0, "overrides": ["training.steps=3"]}, "both say how long"),
+        (["hover"], {"overrides": ["training.stepz=3"]}, "Did you mean 'steps'"),
         (["hover"], {"select": {"colour": {"red"}}}, "colour"),
         (["hover"], {"select": {"fold": {"0"}}}, "all images lie in fold 0"),
         (["hover"], {"device": "abacus"}, "abacus"),

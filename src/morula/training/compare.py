@@ -37,9 +37,12 @@ from morula.evaluation.disputes import write_disputes
 from morula.evaluation.pairing import predicted_files
 from morula.evaluation.report import CompareReport, render_report
 from morula.networks.count import cost
+from morula.planning.budget import refuse_two_lengths
 from morula.planning.planner import parse_overrides, read_recipe
+from morula.planning.settings import check_settings
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
+from morula.training.lock import hold
 from morula.training.run import Progress, Request, Run, open_selected, silent, split, start_run
 from morula.training.train import folds_of, train
 
@@ -103,7 +106,8 @@ def compare(  # noqa: PLR0913 - each is an option of the verb
         What ``comparison.json`` holds; what failed is named under ``failed``, the others were compared.
 
     Raises:
-        InputError: Nobody takes part or everybody failed, a bad option, or `out` compares something else.
+        InputError: Nobody takes part or everybody failed, a bad option, or `out` compares something else or
+            is being worked in.
     """
     check_device(device)
     named = _names(recipes, entries or {}, seeds)
@@ -115,9 +119,10 @@ def compare(  # noqa: PLR0913 - each is an option of the verb
     test = set(held_out["test"])
     samples = tuple(sample for sample in dataset.labelled if sample.id in test)
     job = _Job(rules, dataset, samples, held_out["select"], out, progress)
-    entrants = [job.enter(name, recipe) for name, recipe in named.items()]
-    entrants += [job.enter_labels(name, folder) for name, folder in (entries or {}).items()]
-    return job.conclude([entrant for entrant in entrants if entrant is not None])
+    with hold(out):
+        entrants = [job.enter(name, recipe) for name, recipe in named.items()]
+        entrants += [job.enter_labels(name, folder) for name, folder in (entries or {}).items()]
+        return job.conclude([entrant for entrant in entrants if entrant is not None])
 
 
 def _names(recipes: Sequence[str], entries: Mapping[str, Path], seeds: int) -> dict[str, str]:
@@ -154,16 +159,14 @@ def _check_rules(rules: Rules, recipes: Sequence[str]) -> None:
     """
     for recipe in recipes:
         read_recipe(recipe)
-    training = parse_overrides(rules.overrides).get("training", {})
-    given = training if isinstance(training, Mapping) else {}
+    overrides = parse_overrides(rules.overrides)
+    check_settings(overrides)
+    refuse_two_lengths(rules.budget_s, overrides)
     if rules.seeds < 1:
         msg = f"{rules.seeds} seeds: expected 1 or more."
         raise InputError(msg)
-    if rules.seeds > 1 and "seed" in given:
+    if rules.seeds > 1 and "seed" in overrides.get("training", {}):
         msg = "--seeds and --set training.seed both choose seeds; give one of the two."
-        raise InputError(msg)
-    if rules.budget_s is not None and "steps" in given:
-        msg = "--budget and --set training.steps both say how long to train; give one of the two."
         raise InputError(msg)
 
 
@@ -188,12 +191,14 @@ def _hold_out(
         return known
     labelled = _sound(dataset, progress)
     test = set(split(labelled, Request(data=rules.data, fold=rules.fold), 0)[rules.fold])
-    others = [sample for sample in dataset.samples if sample.id not in test]
+    by_fold = splits.given_folds(labelled) is not None
+    # The whole fold is held out, images of it without sound labels too: training selects folds as a whole.
+    others = [s for s in dataset.samples if s.id not in test and not (by_fold and s.fold == rules.fold)]
     if not test or not any(sample.labels for sample in others):
         counts = f"{len(test)} images to test and {len(others)} to train on"
         msg = f"fold {rules.fold} leaves {counts}; expected labelled ones for both."
         raise InputError(msg)
-    found = {**asked, "test": sorted(test), "select": {**asked["selected"], **_selection(labelled, others)}}
+    found = {**asked, "test": sorted(test), "select": {**asked["selected"], **_selection(others, by_fold)}}
     _write(path, json.dumps(found, indent=1) + "\n")
     return found
 
@@ -218,9 +223,9 @@ def _sound(dataset: Dataset, progress: Progress) -> list[Sample]:
     return labelled
 
 
-def _selection(labelled: Sequence[Sample], others: Sequence[Sample]) -> dict[str, list[str]]:
+def _selection(others: Sequence[Sample], by_fold: bool) -> dict[str, list[str]]:
     """Columns and values that only the training images have: their folds if the index has any, else ids."""
-    if splits.given_folds(labelled) is None:
+    if not by_fold:
         return {"id": [sample.id for sample in others]}
     return {"fold": sorted({"" if sample.fold is None else str(sample.fold) for sample in others})}
 

@@ -94,7 +94,7 @@ def tune_model(
         raise InputError(msg)
     loaded = Model.load(source, device)
     if loaded.plan.task == "semantic":
-        msg = f"{source} segments classes, whose decoder has nothing to tune. Train on: morula train DATA --from"
+        msg = f"{source} finds classes, whose decoder has nothing to tune. Fine-tune it: morula train --from"
         raise InputError(msg)
     dataset = open_selected(data, {key: tuple(sorted(values)) for key, values in (select or {}).items()})
     report = check(data, progress=progress("check"))
