@@ -24,7 +24,7 @@ def lend_labels(truth: Labels, predicted: Labels) -> Labels:
         array([[0, 1, 2, 2, 2, 0]], dtype=int32)
     """
     # Imported here: it takes longer to load than most images to score.
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     foreground = predicted > 0
     lent = np.where(foreground, np.maximum(truth, 0), 0).astype(np.int32)
@@ -34,7 +34,7 @@ def lend_labels(truth: Labels, predicted: Labels) -> Labels:
     if lacking.any():
         # The nearest lending pixel always lies on the rim of what lends.
         lenders = np.argwhere(_rim(lent > 0))
-        _, nearest = cKDTree(lenders).query(np.argwhere(lacking))
+        _, nearest = KDTree(lenders).query(np.argwhere(lacking))
         lent[lacking] = lent[tuple(lenders[nearest].T)]
     return lent
 
