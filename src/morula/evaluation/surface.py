@@ -68,7 +68,7 @@ def _bounding_box(mask: Mask) -> tuple[slice, ...]:
 
 def _border(mask: Mask) -> Surface:
     """Pixels with a face neighbour outside; beyond the image's edge is outside."""
-    border = mask & ~ndimage.binary_erosion(mask)
+    border = mask & ~np.asarray(ndimage.binary_erosion(mask), bool)
     return border, border.astype(np.float64)
 
 
@@ -109,8 +109,8 @@ def _length(cell: Int64[np.ndarray, "2 2"], spacing: Spacing) -> float:
             return spacing[0]
         if (cell[:, 0] == cell[:, 1]).all():
             return spacing[1]
-        return float(np.hypot(*spacing))
-    return float(np.hypot(*spacing)) / 2
+        return float(np.hypot(spacing[0], spacing[1]))
+    return float(np.hypot(spacing[0], spacing[1])) / 2
 
 
 def _area(cell: Int64[np.ndarray, "2 2 2"], spacing: Spacing) -> float:

@@ -277,8 +277,9 @@ def _measure(dataset: Dataset, sample: Sample) -> _Measured:
         density=round(objects.density, 4),
         contrast=round(objects.contrast, 4),
     )
-    semantic = dataset.task == "semantic" and labels is not None
-    classes = measure_classes(image, labels) if semantic else None
+    classes = None
+    if dataset.task == "semantic" and labels is not None:
+        classes = measure_classes(image, labels)
     return _Measured(facts, features(image.pixels), objects, classes)
 
 

@@ -203,7 +203,7 @@ def interpolation_matrix(old: int, new: int, order: int) -> Float32[np.ndarray, 
         source = ((np.arange(new) + 0.5) * old / new).astype(np.int64)
         return np.eye(old, dtype=np.float32)[source]
     kernel = ndimage.zoom(np.eye(old), (new / old, 1), order=order, mode="nearest", grid_mode=True)
-    return kernel.astype(np.float32)
+    return np.asarray(kernel, np.float32)
 
 
 def along_axis(
