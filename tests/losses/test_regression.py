@@ -4,6 +4,7 @@ import torch
 from scipy import ndimage
 
 from morula.losses.regression import annotated_on_grid, gradient_l2, l1, l2, masked_mean, smooth_l1
+from morula.planning.planner import read_recipe
 
 PREDICTED = torch.tensor([[[[0.0, 1.0, 3.0, 100.0]]]])
 TARGET = torch.tensor([[[[0.0, 0.0, 1.0, 0.0]]]])
@@ -48,6 +49,18 @@ def test_gradient_kernel_is_that_of_the_text():
     maps[0, 1] = torch.from_numpy(field)
     loss = gradient_l2(maps, torch.zeros_like(maps), torch.ones(1, 1, 8, 8))
     assert loss.item() == pytest.approx((expected**2).mean() / 2, rel=1e-4)
+
+
+def test_the_gradient_term_of_system_d_is_that_of_the_published_code():
+    """There the kernel is not normalised and the weight is 1."""
+    weight = read_recipe("hovernet-stpp")["representation"]["gradient_weight"]
+    y, x = np.mgrid[-2:3, -2:3].astype(float)
+    kernel = x / np.where(x**2 + y**2 == 0, 1, x**2 + y**2)
+    maps = np.random.default_rng(0).normal(size=(2, 8, 8)).astype(np.float32)
+    slopes = [ndimage.correlate(maps[0], kernel.T, mode="constant")]
+    slopes += [ndimage.correlate(maps[1], kernel, mode="constant")]
+    found = weight * gradient_l2(torch.from_numpy(maps)[None], torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8))
+    assert found.item() == pytest.approx(np.square(slopes).mean(), rel=1e-4)
 
 
 @pytest.mark.parametrize("size", [8, 7])
