@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +40,8 @@ def test_rises_and_stays_a_probability(found: list[tuple[float, bool]]):
     curve = fit(found)
     assert curve is not None
     values = [curve(score) for score in np.linspace(0, 1, 30)]
-    assert all(a <= b for a, b in zip(values, values[1:], strict=False))
-    assert 0 <= min(values)
+    assert all(a <= b for a, b in pairwise(values))
+    assert min(values) >= 0
     assert max(values) <= 1
 
 
@@ -48,6 +49,14 @@ def test_no_finite_sample_is_certain():
     curve = fit([(0.9, True)] * 99)
     assert curve is not None
     assert 0.9 < curve(0.9) < 1
+
+
+def test_equal_scores_get_their_share_of_hits_in_whatever_order():
+    found = [(0.5, hit) for hit in [False] * 60 + [True] * 40]
+    for order in (found, found[::-1]):
+        curve = fit(order)
+        assert curve is not None
+        assert curve(0.5) == pytest.approx(41 / 102, abs=1e-3)
 
 
 def test_few_objects_are_not_calibrated():
@@ -87,7 +96,7 @@ def test_file(tmp_path: Path):
     curve.save(tmp_path)
     assert Calibration.load(tmp_path) == curve
     (tmp_path / "calibration.toml").write_text("score = [0.5, 0.1]\nprobability = [0.1, 0.2]\n")
-    with pytest.raises(InputError, match="rising"):
+    with pytest.raises(InputError, match=r"calibration\.toml is broken: .* both rising"):
         Calibration.load(tmp_path)
 
 

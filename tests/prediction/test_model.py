@@ -10,6 +10,7 @@ from morula.data.sample import Image
 from morula.errors import InputError
 from morula.labels.matching import match
 from morula.planning.plan import Inference, Scaling
+from morula.prediction.calibration import Calibration
 from morula.prediction.ensemble import Ensemble, best_precision, check_device, ready
 from morula.prediction.large import cut_blocks
 from morula.prediction.model import Model
@@ -182,7 +183,9 @@ def test_tuned_fields_replace_those_of_the_plan(tmp_path: Path):
     before = fingerprint_of(run)
     (run / "tuned.toml").write_text("[default]\nmask_threshold = 0.7\n")
     assert read_plan(run).representation.mask_threshold == 0.7
-    assert fingerprint_of(run) != before
+    tuned = fingerprint_of(run)
+    Calibration(score=(0.1, 0.7), probability=(0.2, 0.9)).save(run)
+    assert len({before, tuned, fingerprint_of(run)}) == 3
     assert find_folder(run) == run
 
 

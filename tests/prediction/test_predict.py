@@ -245,6 +245,24 @@ def test_files_per_channel_become_one_image(run: Path, tmp_path: Path, monkeypat
     assert "one channel per file and equal shapes" in message
 
 
+def test_classes_of_several_nifti_files_lie_where_the_first_does(tmp_path: Path):
+    import nibabel
+
+    facts = {"task": "semantic", "classes": {"one": 1, "two": 2}, "channels": ("channel 0", "channel 1")}
+    plan = echo_plan(3, representation={"kind": "class_distance", "ids": (1, 2)}, **facts)
+    model, folder = save_run(tmp_path / "model", plan), tmp_path / "in"
+    affine = np.diag([-2.0, 2.0, 3.0, 1.0])
+    folder.mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).random((16, 18, 20), np.float32)
+        nibabel.save(nibabel.Nifti1Image(pixels, affine), folder / f"a_000{number}.nii.gz")
+    summary = predict([folder], tmp_path / "out", model=model, engine="torch")
+    assert (summary.rows[0].failure, summary.rows[0].labels) == (None, "labels/a.nii.gz")
+    found = nibabel.load(tmp_path / "out/labels/a.nii.gz")
+    assert found.shape == (16, 18, 20)
+    np.testing.assert_allclose(found.affine, affine)
+
+
 def test_what_looks_wrong_in_an_image_is_told(run: Path, images: Path, tmp_path: Path):
     pixels = np.ones((40, 40), np.float32)
     pixels[:20] = 0

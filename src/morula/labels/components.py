@@ -94,7 +94,7 @@ def keep_largest_pieces(labels: Labels) -> Labels:
         [[0, 0, 5, 5, 6]]
     """
     pieces = connected_components(labels)
-    sizes = np.bincount(pieces.ravel())
+    sizes = np.bincount(pieces.ravel(), minlength=1)
     owner = np.zeros(sizes.size, np.int32)
     owner[pieces.ravel()] = labels.ravel()
     owner[0] = 0

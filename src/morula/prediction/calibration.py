@@ -12,13 +12,12 @@ from jaxtyping import Bool, Float64
 from pydantic import model_validator
 
 from morula.data.files import write_atomic
+from morula.errors import InputError
 from morula.labels.matching import pairs_of_overlap
 from morula.labels.overlap import overlap_table
+from morula.prediction.shipped import CALIBRATION
 from morula.spec import Spec, dump_toml, read_toml, validate
 from morula.types import Labels
-
-FILE = "calibration.toml"
-"""Name in the model folder."""
 
 FEWEST = 50
 """Objects below which there is no calibration: it would be noise."""
@@ -52,12 +51,19 @@ class Calibration(Spec, frozen=True):
         Raises:
             InputError: The file is broken.
         """
-        path = folder / FILE
-        return validate(cls, read_toml(path)) if path.exists() else None
+        path = folder / CALIBRATION
+        if not path.exists():
+            return None
+        table = read_toml(path)
+        try:
+            return validate(cls, table)
+        except InputError as error:
+            msg = f"{path} is broken: {error}. Delete it: confidence is the plain score then."
+            raise InputError(msg) from error
 
     def save(self, folder: Path) -> None:
         """Write it into a model folder."""
-        with write_atomic(folder / FILE) as temporary:
+        with write_atomic(folder / CALIBRATION) as temporary:
             temporary.write_text(dump_toml(self.model_dump()), encoding="utf-8")
 
 
@@ -82,7 +88,8 @@ def fit(found: Sequence[tuple[float, bool]]) -> Calibration | None:
     # One hit below all and one miss above all: no finite sample makes an object certain.
     x = np.concatenate([[scores.min()], scores, [scores.max()]])
     y = np.concatenate([[1.0], [float(hit) for _, hit in found], [0.0]])
-    order = np.argsort(x, kind="stable")
+    # Of equal scores the hits come first, so that all of them share one level.
+    order = np.lexsort((-y, x))
     levels = isotonic_regression(y[order]).x
     knots, probabilities = _centres(x[order], levels)
     return Calibration(score=tuple(knots.tolist()), probability=tuple(probabilities.tolist()))

@@ -1,13 +1,15 @@
 """Engines: the same network run by torch, OpenVINO or ONNX Runtime. Imports torch.
 
-The network is exported once to an ONNX graph beside its weights, keyed by plan and weights; both engines read
-that graph. An engine takes the place of the network: image in, list of one dict of logits out.
+The network is exported once to an ONNX graph beside its weights, keyed by plan, weights and version of the
+package; both engines read that graph. An engine takes the place of the network: image in, list of one dict of
+logits out.
 """
 
 import hashlib
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -112,7 +114,9 @@ class _Outputs(nn.Module):
 
 def _graph(network: nn.Module, plan: Plan, weights: Path, names: tuple[str, ...]) -> Path:
     """The exported graph, from the first folder that has or takes it."""
-    key = hashlib.sha256(plan.hash.encode() + weights.read_bytes()).hexdigest()[:12]
+    # The version too: a later one may compute something else with the same weights.
+    facts = f"{plan.hash} {version('morula')}".encode()
+    key = hashlib.sha256(facts + weights.read_bytes()).hexdigest()[:12]
     name = f"{weights.stem}-{key}.onnx"
     folders = (weights.parent, Path.home() / ".cache" / "morula")
     for folder in folders:

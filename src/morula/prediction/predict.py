@@ -171,7 +171,7 @@ class _Job:
                 if results is None:
                     self._finish(row, [])
                 else:
-                    writes.append(pool.submit(self._write, row, *results))
+                    writes.append(pool.submit(self._write, row, source.files[0], *results))
                 # At most as many results wait in memory as there are threads to write them.
                 while len(writes) > workers or (writes and writes[0].done()):
                     self._finish(*writes.popleft().result())
@@ -226,23 +226,23 @@ class _Job:
         return replace(row, seconds=round(seconds, 3), megapixels=round(size, 4)), (image, found)
 
     def _write(
-        self, row: ImageRow, image: Image, found: Segmentation
+        self, row: ImageRow, file: Path, image: Image, found: Segmentation
     ) -> tuple[ImageRow, list[dict[str, Any]]]:
-        """All files of one image; runs beside the network."""
+        """All files of one image, the first of which is `file`; runs beside the network."""
         try:
-            doubts = [found.message for found in check_image(image, Path(row.image), row.id)]
+            doubts = [found.message for found in check_image(image, file, row.id)]
             rows = measure(found.labels, image, image.spacing_um, found.confidence)
             rows = name_classes(rows, self.record.header["classes"])
             picture = draw_overlay(image, found.labels)
         except Exception as error:
             return _failed(row, error), []
         exports = _exports(row.id, self.options.export)
-        names = {"labels": f"labels/{row.id}{self._suffix(row)}", "overlay": f"overlays/{row.id}.png"}
+        names = {"labels": f"labels/{row.id}{self._suffix(file)}", "overlay": f"overlays/{row.id}.png"}
         try:
             if names["labels"].endswith(".tif"):
                 write_labels(self.out / names["labels"], found.labels)
             else:
-                write_nifti_labels(self.out / names["labels"], found.labels, Path(row.image))
+                write_nifti_labels(self.out / names["labels"], found.labels, file)
             write_picture(self.out / names["overlay"], picture)
             for name, place in zip(self.options.export, exports, strict=True):
                 if name == "roi":
@@ -254,9 +254,9 @@ class _Job:
         warnings = (*row.warnings, *doubts)
         return replace(row, **names, exports=exports, warnings=warnings, **_digest(rows)), rows
 
-    def _suffix(self, row: ImageRow) -> str:
+    def _suffix(self, file: Path) -> str:
         """Classes of a NIfTI image lie in space as it does, for the programs that show both."""
-        if self.record.header["classes"] and is_nifti(Path(row.image)):
+        if self.record.header["classes"] and is_nifti(file):
             return ".nii.gz"
         return ".tif"
 

@@ -63,7 +63,7 @@ class ImageRow:
     """Stem with its subfolder."""
 
     image: str
-    """The file that was read; the first of several."""
+    """The file that was read, as messages show it: of several the first, and how many more."""
 
     stamp: str = ""
     """Size and time of change of its files: a changed one is predicted again."""

@@ -5,6 +5,7 @@
     NAME/  plan.toml            every decision
            fold_K/weights.safetensors   one network per fold (or weights.safetensors, when there is one only)
            tuned.toml           optional: decoder fields that were tuned after training
+           calibration.toml     optional: from an object's score to a probability
            card.toml            optional: description = "one line"
 """
 
@@ -16,6 +17,9 @@ from morula.errors import InputError
 from morula.planning.plan import Plan
 from morula.representations.tuned import read_tuned
 from morula.spec import nearest, read_toml
+
+CALIBRATION = "calibration.toml"
+"""What turns scores into probabilities, see `morula.prediction.calibration`."""
 
 
 def shelf() -> Path:
@@ -91,8 +95,9 @@ def _fold_number(path: Path) -> tuple[int, str]:
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Twelve hexadecimal digits that change when the plan, a tuned field or a weight changes."""
+    """Twelve hexadecimal digits that change with the plan, a tuned field, a weight or the calibration."""
     digest = hashlib.sha256(read_plan(folder).dumps().encode())
-    for path in weight_files(folder):
+    calibration = folder / CALIBRATION
+    for path in (*weight_files(folder), *([calibration] if calibration.exists() else [])):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
