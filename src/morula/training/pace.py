@@ -49,7 +49,7 @@ def fix_steps(run: Run, folds: Folds, prepared: Sequence[Prepared], device: str,
     decisions = {
         "steps": rules.Decision(steps, why),
         "validate_every": rules.validate_every(steps),
-        "ema": rules.averaging(steps),
+        "ema": _averaging(plan, steps, student=bool(request.pseudo)),
     }
     table = read_toml(run.plan_path)
     reasons = read_reasons(run.plan_path.read_text(encoding="utf-8"))
@@ -60,6 +60,14 @@ def fix_steps(run: Run, folds: Folds, prepared: Sequence[Prepared], device: str,
     run.write(run.plan_path, dump_toml(table, reasons))
     facts = {"budget_s": request.budget_s, "step_s": step_s, "look_s": look_s, "end_s": end_s, "steps": steps}
     run.write(marker, json.dumps(facts) + "\n")
+
+
+def _averaging(plan: Plan, steps: int, *, student: bool) -> rules.Decision:
+    """As the rule says; a student's plan has its teacher's, which may have been told, and stays below."""
+    decision = rules.averaging(steps)
+    if student and plan.training.ema < decision.value:
+        return rules.Decision(plan.training.ema, "the teacher's")
+    return decision
 
 
 def _measure(
