@@ -283,7 +283,7 @@ def train_fold(
     trainer = Trainer(plan, folder, device, start_from)
     trainer.restore()
     steps, saved = plan.training.steps, time.monotonic()
-    going = not trainer.state.get("stopped", False)
+    going = trainer.state["step"] < steps and not trainer.state.get("stopped", False)
     for batch in stream(Patches(plan, samples), trainer.state["step"], steps) if going else ():
         trainer.step(batch)
         done = trainer.state["step"]
@@ -298,7 +298,9 @@ def train_fold(
             break
     if validate is None:
         save_weights(trainer.weights, trainer.average)
-    trainer.save()
+    # A fold that was finished before keeps its checkpoint, and with it the time that it took.
+    if going:
+        trainer.save()
     return FoldResult(trainer.weights, trainer.state["step"], trainer.state["best"])
 
 
