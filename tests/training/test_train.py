@@ -107,7 +107,7 @@ def test_an_edited_plan_is_kept(data, tmp_path):
 
 
 def test_validation_images_share_no_field_with_training_images(data):
-    samples = open_selected(data, {}).labelled
+    samples = [replace(sample, fold=None) for sample in open_selected(data, {}).labelled]
     groups = {sample.id: sample.group for sample in samples}
     for asked in (request(data), request(data, fold=1), request(data, folds=4)):
         for held_out in split(samples, asked, 0):
@@ -119,8 +119,11 @@ def test_validation_images_share_no_field_with_training_images(data):
 def test_the_folds_of_the_index_are_used(data):
     samples = open_selected(data, {}).labelled
     assert split(samples, request(data, fold=1), 0)[1] == ("im4", "im5", "im6", "im7")
+    assert split(samples, request(data, folds=2), 0)[1] == ("im4", "im5", "im6", "im7")
     with pytest.raises(InputError, match="no fold 2"):
         split(samples, request(data, fold=2), 0)
+    with pytest.raises(InputError, match=r"--folds 4, but the column 'fold' of the index has 2 folds"):
+        split(samples, request(data, folds=4), 0)
 
 
 @pytest.fixture

@@ -275,6 +275,8 @@ def plan_run(run: Run, progress: Progress = silent) -> Plan:
         sound = splits.keep_labels(sound, request.labelled, _seed(request))
     facts = fingerprint(dataset, sound, progress("fingerprint"))
     plan, reasons = _decide(request, facts)
+    labelled = tuple(sample for sample in sound if sample.labels)
+    folds = split(labelled, request, plan.training.seed)
     if request.recipe == "auto" and request.start_from is None and plan.task == "instances":
         zoom = working_zoom(facts, plan.scaling.model_dump())
         rows = measure_ceilings(
@@ -283,8 +285,7 @@ def plan_run(run: Run, progress: Progress = silent) -> Plan:
         facts = facts.model_copy(update={"ceilings": rows})
         plan, reasons = _decide(request, facts)
     run.write(run.fingerprint_path, facts.dumps())
-    labelled = tuple(sample for sample in sound if sample.labels)
-    splits.save(run.splits_path, split(labelled, request, plan.training.seed))
+    splits.save(run.splits_path, folds)
     run.write(run.plan_path, plan.dumps(reasons))
     return plan
 
@@ -337,13 +338,18 @@ def split(samples: Sequence[Sample], request: Request, seed: int) -> splits.Fold
     """Validation ids per fold: as the index gives them, or made, or a tenth held out.
 
     Raises:
-        InputError: Fewer groups than folds, or no such fold.
+        InputError: Fewer groups than folds, another number of folds than the index has, or no such fold.
     """
     groups = {sample.group for sample in samples}
     given = splits.given_folds(samples)
     if request.folds is not None:
-        fits = given is not None and len(given) == request.folds
-        return given if given and fits else splits.make_folds(samples, request.folds, seed)
+        if given is not None and len(given) != request.folds:
+            msg = (
+                f"--folds {request.folds}, but the column 'fold' of the index has {len(given)} folds. Ask for"
+                f" --folds {len(given)}, or take the column out to have {request.folds} made."
+            )
+            raise InputError(msg)
+        return given or splits.make_folds(samples, request.folds, seed)
     if request.fold is not None:
         if given is None:
             folds = splits.make_folds(samples, min(DEFAULT_FOLDS, len(groups)), seed)
