@@ -202,7 +202,7 @@ def test_folds_are_made_where_there_are_none(data: Path, tmp_path: Path):
         (["hover"], {"budget_s": 60.0, "overrides": ["training.steps=3"]}, "both say how long"),
         (["hover"], {"overrides": ["training.stepz=3"]}, "Did you mean 'steps'"),
         (["hover"], {"select": {"colour": {"red"}}}, "colour"),
-        (["hover"], {"select": {"fold": {"0"}}}, "all images lie in fold 0"),
+        (["hover"], {"select": {"fold": {"0"}}}, "the index names one fold only, 0"),
         (["hover"], {"device": "abacus"}, "abacus"),
     ],
 )

@@ -218,7 +218,10 @@ def _sound(dataset: Dataset, progress: Progress) -> list[Sample]:
     splits.refuse_leaks(labelled)
     numbers = {sample.fold for sample in labelled if sample.fold is not None}
     if len(numbers) == 1:
-        msg = f"all images lie in fold {min(numbers)}: nothing is left to train on. Select other folds too."
+        msg = (
+            f"the index names one fold only, {min(numbers)}; a comparison needs two or more, or none."
+            " Select other folds too, or number the other images as well."
+        )
         raise InputError(msg)
     return labelled
 
