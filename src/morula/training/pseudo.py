@@ -29,6 +29,9 @@ INDEX = "index.csv"
 def find_unlabelled(teacher: Run, paths: Sequence[Path]) -> dict[str, Sample]:
     """The images to label, by id, without those that are labelled already, be it under another name.
 
+    A file is known again by its bytes: an image that was saved anew, in another format or cropped, counts as
+    another one.
+
     Args:
         teacher: A finished run.
         paths: Files and folders of images; none: the unlabelled images of the run's data set.

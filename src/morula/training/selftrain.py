@@ -131,7 +131,7 @@ def selftrain(
 ) -> SelftrainSummary:
     """Train students on labelled and pseudo-labelled images, or go on exactly where an earlier call stopped.
 
-    The validation images are those of the teacher; neither they nor copies of them are pseudo-labelled.
+    The validation images are those of the teacher; neither they nor files of equal bytes are pseudo-labelled.
 
     Args:
         out: Run folder of the last student.
