@@ -10,10 +10,7 @@ from typing import Any
 
 from morula.errors import InputError
 from morula.planning.fingerprint import Fingerprint
-from morula.planning.rules import PATCH_VOXELS_3D, Decision, fill_sides
-
-SMALLEST_GRID = 4
-"""The coarsest level of a U-Net is at least so many pixels long (nnU-Net)."""
+from morula.planning.rules import PATCH_VOXELS_3D, SMALLEST_GRID, Decision, fill_sides
 
 MOST_LEVELS = 6
 """Levels of a U-Net; five halvings."""
@@ -21,7 +18,7 @@ MOST_LEVELS = 6
 SIMILAR = 2.0
 """Axes whose pixels are less than so many times as long as the finest are pooled together (nnU-Net)."""
 
-FIRST_FEATURES, MOST_FEATURES = 32, 320
+FIRST_FEATURES, MOST_CLASS_FEATURES = 32, 320
 """Channels of a U-Net's finest level, doubled from level to level up to the second number (nnU-Net in 3D)."""
 
 HALO_PX = 8
@@ -107,7 +104,7 @@ def of_sizes(
         budget = PATCH_VOXELS_3D if facts.ndim == 3 else 512**2
         patch = given.get("patch_size") or fill_sides(budget, shape, spacing)
         strides, kernels = unet_grids(patch, spacing)
-        features = tuple(min(FIRST_FEATURES * 2**level, MOST_FEATURES) for level in range(len(kernels)))
+        features = tuple(min(FIRST_FEATURES * 2**level, MOST_CLASS_FEATURES) for level in range(len(kernels)))
         value = {"kind": "plain_unet", "features": features, "strides": strides, "kernels": kernels}
         sizes = " x ".join(f"{side:.0f}" for side in patch)
         decisions["network"] = Decision(value, f"{len(features)} levels for patches of about {sizes} px")
