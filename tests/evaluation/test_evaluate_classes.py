@@ -64,6 +64,10 @@ def test_classes_without_names(organs: Path) -> None:
     (organs / "data/dataset.toml").write_text('task = "semantic"\n')
     metrics = evaluate(organs / "good", organs / "data", organs / "out")
     assert list(metrics["classes"]) == ["class 1", "class 2"]
+    (organs / "data/labels/0.tif").write_bytes(b"II*\0")
+    metrics = evaluate(organs / "good", organs / "data", organs / "out")
+    assert list(metrics["classes"]) == ["class 1", "class 2"]
+    assert list(metrics["failed"]) == ["0"]
 
 
 def test_options_about_objects_are_refused(organs: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,11 @@ def classes_of(pairing: Pairing, run: Mapping[str, Any]) -> dict[str, int]:
     known = run.get("classes", {})
     if known or dataset.task is None:
         return dict(known)
-    found = {int(label) for sample, _ in pairing.pairs for label in np.unique(dataset.labels(sample))}
+    found: set[int] = set()
+    for sample, _ in pairing.pairs:
+        # What cannot be read is named when it is scored.
+        with suppress(InputError):
+            found.update(np.unique(dataset.labels(sample)).tolist())
     return {f"class {label}": label for label in sorted(found) if label > 0}
 
 
