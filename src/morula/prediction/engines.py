@@ -176,4 +176,4 @@ def _start_onnxruntime(graph: Path) -> Callable[[np.ndarray], Sequence[np.ndarra
     settings.intra_op_num_threads = torch.get_num_threads()
     settings.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(None, {"image": image})
+    return lambda image: [np.asarray(out) for out in session.run(None, {"image": image})]
