@@ -137,8 +137,8 @@ def cross_check(images: Sequence[Sequence[tuple[float, bool]]]) -> dict[str, obj
         objects.
     """
     halves = [[item for image in images[start::2] for item in image] for start in (0, 1)]
-    curves = [fit(half) for half in halves]
-    if curves[0] is None or curves[1] is None:
+    curves = [curve for curve in map(fit, halves) if curve is not None]
+    if len(curves) < len(halves):
         return None
     judged = [
         (curve(score), hit) for curve, half in zip(curves, halves[::-1], strict=True) for score, hit in half
