@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from morula.data.files import read_bytes, write_atomic
+from morula.data.files import read_bytes, write_atomic, write_text
 from morula.data.formats import write_labels
 from morula.errors import InputError
 
@@ -104,3 +104,11 @@ def test_read_bytes_names_what_is_missing_or_empty(tmp_path: Path) -> None:
         read_bytes(tmp_path / "b")
     with pytest.raises(InputError, match="cannot be read"):
         read_bytes(tmp_path)
+
+
+def test_text_is_utf_8_and_whole(tmp_path):
+    write_text(tmp_path / "new" / "a.txt", "5 µm\n")
+    assert (tmp_path / "new" / "a.txt").read_bytes() == b"5 \xc2\xb5m\n"
+    with pytest.raises(InputError, match="cannot be written"):
+        write_text(tmp_path / "new", "a folder stands there")
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "a.txt"]

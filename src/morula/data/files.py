@@ -47,6 +47,16 @@ def write_atomic(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, UTF-8, whole or not at all (see `write_atomic`).
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    with write_atomic(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def _flush(part: Path) -> None:
     # A full quota on a network disk shows only when the bytes have to arrive.
     with part.open("rb+") as file:
