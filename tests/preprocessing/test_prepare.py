@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from morula.labels.renumber import renumber
 from morula.planning.fingerprint import fingerprint
 from morula.planning.planner import make_plan
 from morula.preprocessing import prepare as module
-from morula.preprocessing.prepare import prepare
+from morula.preprocessing.prepare import Prepared, name_modalities, prepare
 from morula.targets.weights import unet_weight_map
 from synthetic import picture_of, touching_balls
 
@@ -175,3 +176,24 @@ def test_given_modality_and_attributes(root):
     item = prepare(dataset, [sample], plan_for(dataset), root / "cache")[0]
     assert item.modality == "phase"
     assert item.attributes == {"modality": "phase", "lab": "x"}
+
+
+def test_sets_that_are_joined_share_their_names_only_for_images_that_look_alike():
+    bright, dark, stained = (0.0, 0.9, 0.1, 0.4), (0.0, -0.9, 0.9, 0.4), (0.9, 0.0, 0.5, 0.5)
+
+    def made(name: str, look: tuple[float, ...], modality: str = "") -> Prepared:
+        return Prepared(name, Path("none"), None, {"modality": modality}, "", 0.0, features=look)
+
+    labelled = [made(f"a{k}", bright) for k in range(6)] + [made(f"b{k}", stained) for k in range(3)]
+    pseudo = [made(f"p{k}", dark) for k in range(5)] + [made("q", stained), made("r", dark, "given")]
+    # Each set alone calls its largest group the same.
+    alone = name_modalities(labelled)[0].modality, name_modalities(pseudo)[0].modality
+    assert alone == ("kind 1", "kind 1")
+    together = {sample.id: sample.modality for sample in name_modalities([*labelled, *pseudo])}
+    assert [together[name] for name in ("a0", "p0", "b0", "q", "r")] == [
+        "kind 1",
+        "kind 2",
+        "kind 3",
+        "kind 3",
+        "given",
+    ]

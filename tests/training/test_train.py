@@ -12,10 +12,13 @@ from safetensors.torch import load_file
 from morula.data.formats import write_labels
 from morula.data.sample import Image
 from morula.errors import InputError
+from morula.prediction.calibration import Calibration
 from morula.prediction.model import Model
 from morula.spec import read_reasons
-from morula.training.run import Request, open_selected, plan_run, split, start_run
-from morula.training.train import train
+from morula.training.checkpoint import save_weights
+from morula.training.loop import build_network
+from morula.training.run import Request, Run, open_selected, plan_run, split, start_run
+from morula.training.train import evaluate_run, train
 from morula.training.tune import tune_model
 from synthetic import picture_of, touching_balls
 from tiny import write_model
@@ -232,3 +235,16 @@ def test_a_budget_fixes_the_steps_once(data, tmp_path):
     assert {"ndim", "scaling.kind"} <= read_reasons(text).keys()
     assert "validate_every = 2\n" in text
     assert train(run).plan.training.steps == steps
+
+
+def test_a_curve_of_an_earlier_evaluation_is_not_kept(data, tmp_path):
+    """Too few objects are found to fit another one."""
+    asked = request(data, recipe="foreground", overrides=(*SMALL, "inference.mirror=false"), fold=1)
+    run = start_run(tmp_path / "run", asked)
+    plan = plan_run(run)
+    save_weights(run.fold(1) / "weights.safetensors", build_network(plan).state_dict())
+    Calibration(score=(0.0, 1.0), probability=(0.0, 1.0)).save(run.folder)
+    metrics = evaluate_run(Run(run.folder))
+    assert metrics is not None
+    assert "calibration" not in metrics
+    assert Model.load(run.folder).calibration is None

@@ -2,21 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from morula.data.dataset import Dataset
-from morula.data.files import write_atomic
+from morula.data.files import write_atomic, write_text
 from morula.data.sample import Image, Sample
 from morula.errors import InputError
 from morula.labels.measure import diameters
 from morula.labels.renumber import renumber
 from morula.labels.resample import resample_labels
-from morula.planning.modality import features, modality_names
+from morula.planning.modality import FEATURES, features, modality_names
 from morula.planning.plan import Plan
 from morula.preprocessing.geometry import (
     plane_axis,
@@ -57,6 +57,9 @@ class Prepared:
     maps: Mapping[str, Path] = field(default_factory=dict)
     """``.npy``, float32 ``(1, *spatial)`` per name: what `Representation.image_maps` made of the labels."""
 
+    features: tuple[float, ...] = ()
+    """As `morula.planning.modality.features` measures them."""
+
 
 def prepare(
     dataset: Dataset,
@@ -85,20 +88,30 @@ def prepare(
         metas.append(_prepare_sample(dataset, sample, plan, folder))
         if progress is not None:
             progress(done, len(samples))
-    table = np.array([meta["features"] for meta in metas], np.float64).reshape(len(metas), -1)
-    given = [sample.attributes.get("modality", "") for sample in samples]
-    return tuple(
+    return name_modalities(
         Prepared(
             id=sample.id,
             image=folder / sample.id / "image.npy",
             labels=folder / sample.id / "labels.npy" if sample.labels else None,
             attributes=dict(sample.attributes),
-            modality=modality,
+            modality="",
             diameter_px=float(meta["diameter_px"]),
             maps={name: folder / sample.id / f"{name}.map.npy" for name in meta["maps"]},
+            features=tuple(map(float, meta["features"])),
         )
-        for sample, meta, modality in zip(samples, metas, modality_names(given, table), strict=True)
+        for sample, meta in zip(samples, metas, strict=True)
     )
+
+
+def name_modalities(samples: Iterable[Prepared]) -> tuple[Prepared, ...]:
+    """The samples with their modalities named: by the index, else by groups of all those that look alike.
+
+    ``kind 1`` means nothing beyond the samples that are named together; sets that are joined are named anew.
+    """
+    samples = tuple(samples)
+    table = np.array([sample.features for sample in samples], np.float64).reshape(-1, len(FEATURES))
+    names = modality_names([sample.attributes.get("modality", "") for sample in samples], table)
+    return tuple(replace(sample, modality=name) for sample, name in zip(samples, names, strict=True))
 
 
 def _prepare_sample(dataset: Dataset, sample: Sample, plan: Plan, folder: Path) -> dict[str, Any]:
@@ -193,5 +206,4 @@ def _write_sample(target: Path, arrays: dict[str, np.ndarray], meta: dict[str, A
     for name, array in arrays.items():
         with write_atomic(target / f"{name}.npy") as part, part.open("wb") as file:
             np.save(file, array)
-    with write_atomic(target / "meta.json") as part:
-        part.write_text(json.dumps(meta), encoding="utf-8")
+    write_text(target / "meta.json", json.dumps(meta))

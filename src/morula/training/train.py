@@ -13,6 +13,7 @@ from torch import Tensor
 
 from morula.data import splits
 from morula.data.dataset import Dataset
+from morula.data.files import write_text
 from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.errors import InputError
@@ -28,8 +29,8 @@ from morula.prediction.calibration import cross_check, fit, hits
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.prediction.record import peak_memory_mb
-from morula.prediction.shipped import find_folder, weight_files
-from morula.preprocessing.prepare import Prepared
+from morula.prediction.shipped import CALIBRATION, find_folder, weight_files
+from morula.preprocessing.prepare import Prepared, name_modalities
 from morula.training.lock import hold
 from morula.training.loop import train_fold
 from morula.training.more_labels import would_more_labels_help
@@ -115,13 +116,13 @@ def folds_of(run: Run) -> list[tuple[int, tuple[str, ...]]]:
 def _train_folds(
     run: Run, prepared: Sequence[Prepared], pseudo: Sequence[Prepared], device: str, progress: Progress
 ) -> None:
-    plan = run.plan()
+    plan, named = run.plan(), name_modalities([*prepared, *pseudo])
     for number, held_out in folds_of(run):
-        inside = [sample for sample in prepared if sample.id not in held_out]
+        inside = [sample for sample in named[: len(prepared)] if sample.id not in held_out]
         outside = [sample for sample in prepared if sample.id in held_out]
         train_fold(
             plan,
-            with_pseudo(inside, pseudo),
+            with_pseudo(inside, named[len(prepared) :]),
             run.fold(number),
             validate=looker(plan, outside, device) if outside else None,
             device=device,
@@ -173,7 +174,7 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
         kept = collect_examples(chosen, predict, TUNE_BYTES // len(folds), progress("predict"))
         examples += kept.values()
     best, trials = tune(plan.representation, examples, plan.working_spacing, progress("tune"))
-    run.write(run.folder / "tuning.json", json.dumps(trials) + "\n")
+    write_text(run.folder / "tuning.json", json.dumps(trials) + "\n")
     write_tuned(run.folder / "tuned.toml", best)
 
 
@@ -193,7 +194,7 @@ def evaluate_run(run: Run, device: str = "cpu", progress: Progress = silent) -> 
         metrics = _object_scores(run, model, dataset, jobs, worst, bar)
         metrics |= _advice(run, model, dataset, metrics["images"], progress)
     metrics["overlays"] = worst.write(run.folder)
-    run.write(run.folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    write_text(run.folder / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics
 
 
@@ -225,6 +226,8 @@ def _object_scores(
     pairs = _predictions(replace(model, calibration=None), dataset, jobs, found, bar)
     metrics = score_pairs(pairs, worst=worst)
     curve = fit([item for image in found for item in image])
+    # One of an earlier evaluation would be of another network or decoder.
+    (run.folder / CALIBRATION).unlink(missing_ok=True)
     if curve is not None:
         curve.save(run.folder)
         metrics["calibration"] = cross_check(found)
