@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from morula.data.files import write_atomic
+from morula.data.files import write_text
 from morula.data.sample import Sample
 from morula.errors import InputError
 
@@ -178,8 +178,7 @@ def save(path: Path, folds: Folds) -> None:
         InputError: It cannot be written.
     """
     text = json.dumps({"validation": [list(fold) for fold in folds]}, indent=1, ensure_ascii=False)
-    with write_atomic(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+    write_text(path, text + "\n")
 
 
 def load(path: Path) -> Folds:

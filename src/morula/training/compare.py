@@ -28,7 +28,7 @@ from safetensors import safe_open
 from morula.data import splits
 from morula.data.check import check
 from morula.data.dataset import Dataset
-from morula.data.files import write_atomic
+from morula.data.files import write_text
 from morula.data.formats import write_labels
 from morula.data.sample import Sample
 from morula.errors import InputError
@@ -199,7 +199,7 @@ def _hold_out(
         msg = f"fold {rules.fold} leaves {counts}; expected labelled ones for both."
         raise InputError(msg)
     found = {**asked, "test": sorted(test), "select": {**asked["selected"], **_selection(others, by_fold)}}
-    _write(path, json.dumps(found, indent=1) + "\n")
+    write_text(path, json.dumps(found, indent=1) + "\n")
     return found
 
 
@@ -285,8 +285,8 @@ class _Job:
         }
         comparison = {**facts, **summarize_contest(contest, entrants)}
         comparison["pictures"] = write_disputes(contest, entrants, self.dataset, self.out)
-        _write(self.out / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False))
-        _write(self.out / "comparison.csv", csv_text(comparison))
+        write_text(self.out / "comparison.json", json.dumps(comparison, indent=1, allow_nan=False))
+        write_text(self.out / "comparison.csv", csv_text(comparison))
         render_report(CompareReport.load(self.out), self.out / "report.html")
         return comparison
 
@@ -342,11 +342,6 @@ class _Job:
 def _message(error: Exception) -> str:
     # What is not the user's to mend is named by its kind, so that it can be reported.
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-
-
-def _write(path: Path, text: str) -> None:
-    with write_atomic(path) as part:
-        part.write_text(text, encoding="utf-8")
 
 
 def _facts(folders: Sequence[Path], out: Path) -> dict[str, Any]:

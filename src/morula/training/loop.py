@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from morula.data.files import write_atomic
+from morula.data.files import write_text
 from morula.errors import InputError
 from morula.planning.plan import Optimizer, Plan
 from morula.preprocessing.prepare import Prepared
@@ -151,8 +151,7 @@ class Trainer:
         journal = self.folder / "journal.jsonl"
         lines = journal.read_text().splitlines() if journal.exists() else []
         kept = [line for line in lines if _step_of(line) <= self.state["step"]]
-        with write_atomic(journal) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept))
+        write_text(journal, "".join(f"{line}\n" for line in kept))
 
     def save(self) -> None:
         """Write the checkpoint; it also says how many seconds the training has taken, pauses left out."""

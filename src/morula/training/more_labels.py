@@ -18,6 +18,7 @@ from morula.data.sample import Sample
 from morula.evaluation.metrics import match_image, mean_ap
 from morula.evaluation.statistics import Interval, gap_of_means
 from morula.prediction.model import Model
+from morula.training.validation import spread
 
 MOST_IMAGES = 40
 """Training images that are scored, at most; as many as were held out, but at least `FEWEST_IMAGES`."""
@@ -59,7 +60,7 @@ def would_more_labels_help(
     Raises:
         InputError: An image cannot be read.
     """
-    chosen = _spread(trained_on, images_to_score(len(trained_on), len(held_out)))
+    chosen = spread(trained_on, images_to_score(len(trained_on), len(held_out)))
     scores = []
     for done, sample in enumerate(chosen, 1):
         found = model.segment(dataset.image(sample)).labels
@@ -112,10 +113,3 @@ def _text(answer: str, means: tuple[float, float], gap: Interval, labelled: str)
         f"{head}: images trained on score {means[0]:.2f}, held-out ones {means[1]:.2f} (DSB score;"
         f" gap {gap.value:.2f}, 95 % {gap.low:.2f} to {gap.high:.2f}; {labelled} labelled to train on)."
     )
-
-
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """`count` of the samples, evenly over the list sorted by modality and id."""
-    ordered = sorted(samples, key=lambda sample: (sample.attributes.get("modality", ""), sample.id))
-    places = np.linspace(0, len(ordered) - 1, count).round().astype(int)
-    return [ordered[place] for place in places]

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 
+from morula.data.files import write_text
 from morula.planning import rules
 from morula.planning.budget import steps_for_budget, time_to_train
 from morula.planning.plan import Plan
@@ -57,9 +58,9 @@ def fix_steps(run: Run, folds: Folds, prepared: Sequence[Prepared], device: str,
     for key in decisions.keys() - (given.keys() - {"steps"}):
         table["training"][key] = decisions[key].value
         reasons[f"training.{key}"] = decisions[key].reason
-    run.write(run.plan_path, dump_toml(table, reasons))
+    write_text(run.plan_path, dump_toml(table, reasons))
     facts = {"budget_s": request.budget_s, "step_s": step_s, "look_s": look_s, "end_s": end_s, "steps": steps}
-    run.write(marker, json.dumps(facts) + "\n")
+    write_text(marker, json.dumps(facts) + "\n")
 
 
 def _averaging(plan: Plan, steps: int, *, student: bool) -> rules.Decision:

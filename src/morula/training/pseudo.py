@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from morula.data.dataset import Dataset, find_images
-from morula.data.files import read_bytes, write_atomic
+from morula.data.files import read_bytes, write_text
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.prediction.predict import predict
@@ -111,8 +111,7 @@ def _write_dataset(
     folder: Path, dataset: Dataset, images: Mapping[str, Sample], rows: Sequence[ImageRow]
 ) -> None:
     facts = {"axes": dataset.axes, "channels": dataset.channels, "spacing_um": dataset.spacing_um}
-    with write_atomic(folder / "dataset.toml") as part:
-        part.write_text(dump_toml(facts), encoding="utf-8")
+    write_text(folder / "dataset.toml", dump_toml(facts))
     columns = sorted({column for row in rows for column in images[row.id].attributes})
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -121,8 +120,7 @@ def _write_dataset(
         sample = images[row.id]
         cells = [sample.attributes.get(column, "") for column in columns]
         table.writerow([row.id, sample.image[0].resolve(), row.labels, *cells])
-    with write_atomic(folder / INDEX) as part:
-        part.write_text(text.getvalue(), encoding="utf-8")
+    write_text(folder / INDEX, text.getvalue())
 
 
 def _identity(path: Path, sizes: set[int]) -> str:

@@ -25,7 +25,7 @@ from pydantic import Field
 from morula.data import splits
 from morula.data.check import check
 from morula.data.dataset import Dataset
-from morula.data.files import write_atomic
+from morula.data.files import write_text
 from morula.data.layouts import open_dataset
 from morula.data.problems import Problem
 from morula.data.sample import Sample
@@ -147,11 +147,6 @@ class Run:
         """The decisions."""
         return Plan.load(self.plan_path)
 
-    def write(self, path: Path, text: str) -> None:
-        """Write a text file of the run, whole or not at all."""
-        with write_atomic(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-
     def dataset(self) -> Dataset:
         """The selected samples, those that the doctor found broken included."""
         request = self.request()
@@ -233,7 +228,7 @@ def start_run(folder: Path, request: Request) -> Run:
         msg = f"{folder} cannot be made: {error}. Choose another output folder."
         raise InputError(msg) from error
     with hold(folder):
-        run.write(run.request_path, dump_toml(request.model_dump(exclude_none=True)))
+        write_text(run.request_path, dump_toml(request.model_dump(exclude_none=True)))
     return run
 
 
@@ -284,9 +279,9 @@ def plan_run(run: Run, progress: Progress = silent) -> Plan:
         )
         facts = facts.model_copy(update={"ceilings": rows})
         plan, reasons = _decide(request, facts)
-    run.write(run.fingerprint_path, facts.dumps())
+    write_text(run.fingerprint_path, facts.dumps())
     splits.save(run.splits_path, folds)
-    run.write(run.plan_path, plan.dumps(reasons))
+    write_text(run.plan_path, plan.dumps(reasons))
     return plan
 
 
@@ -319,7 +314,7 @@ def _sound(run: Run, dataset: Dataset, progress: Progress) -> tuple[Sample, ...]
         if problem.sample in ids or not (problem.sample or problem.kind == "leakage between folds")
     ]
     rows = [{**asdict(problem), "path": str(problem.path)} for problem in found]
-    run.write(run.check_path, json.dumps({"problems": rows}, indent=1) + "\n")
+    write_text(run.check_path, json.dumps({"problems": rows}, indent=1) + "\n")
     sound = tuple(sample for sample in dataset.samples if sample.id not in report.unusable)
     if not any(sample.labels for sample in sound):
         errors = [problem for problem in found if problem.severity == "error"]

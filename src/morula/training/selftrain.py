@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from morula.data.dataset import Dataset
+from morula.data.files import write_text
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.evaluation.reliability import (
@@ -152,7 +153,7 @@ def selftrain(
     with hold(work.pseudo(1)):
         failed = _run_rounds(work, images)
         facts = _round_facts(work)
-        Run(out).write(out / "rounds.json", json.dumps(facts, indent=1) + "\n")
+        write_text(out / "rounds.json", json.dumps(facts, indent=1) + "\n")
         render_report(TrainReport.load(out), out / "report.html")
     return SelftrainSummary(out, facts, failed)
 
@@ -235,7 +236,7 @@ def _start(work: _Work) -> None:
         msg = f"{work.out} holds a model already; choose a new folder with -o."
         raise InputError(msg)
     else:
-        Run(work.out).write(path, dump_toml(work.request.model_dump(exclude_none=True)))
+        write_text(path, dump_toml(work.request.model_dump(exclude_none=True)))
     work.pseudo(1).mkdir(exist_ok=True)
 
 
@@ -336,11 +337,11 @@ def _plan_student(work: _Work, number: int, model: Path) -> None:
         }
     )
     for path in (teacher.check_path, teacher.fingerprint_path, teacher.splits_path):
-        student.write(student.folder / path.name, path.read_text(encoding="utf-8"))
-    student.write(student.request_path, dump_toml(request.model_dump(exclude_none=True)))
+        write_text(student.folder / path.name, path.read_text(encoding="utf-8"))
+    write_text(student.request_path, dump_toml(request.model_dump(exclude_none=True)))
     plan, reasons = plan_round(teacher.plan(), asked.method, parse_overrides(asked.overrides))
     before = read_reasons(teacher.plan_path.read_text(encoding="utf-8"))
-    student.write(student.plan_path, plan.dumps(before | reasons))
+    write_text(student.plan_path, plan.dumps(before | reasons))
 
 
 def _round_facts(work: _Work) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from morula.data.check import check
 from morula.data.dataset import Dataset
-from morula.data.files import write_atomic
+from morula.data.files import write_atomic, write_text
 from morula.data.sample import Sample
 from morula.data.splits import Folds, make_folds, tie
 from morula.errors import InputError
@@ -23,7 +23,7 @@ from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.prepare import to_working_grid
 from morula.representations import Representation, decode_to_shape
 from morula.training.run import Progress, open_selected, silent
-from morula.training.validation import TUNE_BYTES, Example, collect_examples
+from morula.training.validation import TUNE_BYTES, Example, collect_examples, spread
 from morula.types import Labels
 
 SHOWN = ("dsb", "ap_50", "ap_75", "ap_90", "f1_50")
@@ -140,7 +140,7 @@ def _examples(
         pixels, truth = to_working_grid(dataset.image(sample), dataset.labels(sample), model.plan)
         return model.maps_of(pixels), cast("Labels", truth)
 
-    ordered = sorted(samples, key=lambda sample: (sample.attributes.get("modality", ""), sample.id))
+    ordered = spread(samples, len(samples))
     kept = []
     for part, half in enumerate(halves, 1):
         own = [sample for sample in ordered if sample.id in half]
@@ -182,8 +182,7 @@ def _write(
             curve.save(out)
         facts = {"before": summary.before, "after": summary.after}
         for name, content in (("metrics.json", facts), ("tuning.json", trials)):
-            with write_atomic(out / name) as temporary:
-                temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            write_text(out / name, json.dumps(content, indent=1) + "\n")
         with write_atomic(out / "plan.toml") as temporary:
             shutil.copyfile(source / "plan.toml", temporary)
     except OSError as error:

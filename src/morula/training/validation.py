@@ -38,13 +38,17 @@ Example = tuple[Maps, Labels]
 SampleType = TypeVar("SampleType", Sample, Prepared)
 
 
-def spread(samples: Sequence[Prepared], most: int) -> tuple[Prepared, ...]:
+def spread(samples: Sequence[SampleType], most: int) -> tuple[SampleType, ...]:
     """At most `most` samples, evenly over the list sorted by modality and id."""
-    ordered = sorted(samples, key=lambda sample: (sample.modality, sample.id))
+    ordered = sorted(samples, key=lambda sample: (_modality(sample), sample.id))
     if len(ordered) <= most:
         return tuple(ordered)
     chosen = np.linspace(0, len(ordered) - 1, most).round().astype(int)
     return tuple(ordered[index] for index in chosen)
+
+
+def _modality(sample: Sample | Prepared) -> str:
+    return sample.modality if isinstance(sample, Prepared) else sample.attributes.get("modality", "")
 
 
 def maps_of(model: Model, sample: Prepared, *, every_head: bool) -> Maps:
