@@ -1,6 +1,5 @@
 """A training that is killed for real, in a process of its own."""
 
-import random
 import subprocess
 import sys
 import time
@@ -14,14 +13,14 @@ from broken import make_dataset
 from tiny import morula
 
 SETTINGS = (
-    "training.steps=60",
+    "training.steps=200",
     "training.batch_size=1",
     "training.patch_size=[32, 32]",
     'network={kind="residual_unet", features=[8, 16], blocks=[1, 1]}',
     "inference.tile_size=[64, 64]",
 )
 
-# A checkpoint after every step, so that the kill strikes between, before and in writing one.
+# A checkpoint after every step, so that the kill may strike between, before and in writing one.
 TRAINING = """
 import sys
 from morula.cli import app
@@ -47,11 +46,14 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
 @pytest.mark.slow
 def test_a_killed_training_goes_on_bit_for_bit_and_alone(tmp_path: Path):
     data, killed, whole = make_dataset(tmp_path / "data"), tmp_path / "killed", tmp_path / "whole"
+    # What the verb imports is here before time counts.
+    assert morula("train", tmp_path / "none").exit_code == 2
     command = [sys.executable, "-c", TRAINING, *words(data, killed)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         wait_for(killed / "fold_0" / "checkpoint.safetensors", process)
         second = morula("train", killed)
-        time.sleep(random.random() / 2)
+        # Its first line stands for twenty of the steps.
+        wait_for(killed / "fold_0" / "journal.jsonl", process)
         process.kill()
     assert second.exit_code == 2
     assert "another process is working in" in second.stderr
