@@ -59,7 +59,9 @@ def test_the_gradient_term_of_system_d_is_that_of_the_published_code():
     maps = np.random.default_rng(0).normal(size=(2, 8, 8)).astype(np.float32)
     slopes = [ndimage.correlate(maps[0], kernel.T, mode="constant")]
     slopes += [ndimage.correlate(maps[1], kernel, mode="constant")]
-    found = weight * gradient_l2(torch.from_numpy(maps)[None], torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8))
+    found = weight * gradient_l2(
+        torch.from_numpy(maps)[None], torch.zeros(1, 2, 8, 8), torch.ones(1, 1, 8, 8)
+    )
     assert found.item() == pytest.approx(np.square(slopes).mean(), rel=1e-4)
 
 
