@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from pydantic import model_validator
 
-from morula.data.files import write_atomic
+from morula.data.files import write_text
 from morula.errors import InputError
 from morula.labels.matching import pairs_of_overlap
 from morula.labels.overlap import overlap_table
@@ -63,8 +63,7 @@ class Calibration(Spec, frozen=True):
 
     def save(self, folder: Path) -> None:
         """Write it into a model folder."""
-        with write_atomic(folder / CALIBRATION) as temporary:
-            temporary.write_text(dump_toml(self.model_dump()), encoding="utf-8")
+        write_text(folder / CALIBRATION, dump_toml(self.model_dump()))
 
 
 def hits(truth: Labels, predicted: Labels, confidence: dict[int, float]) -> list[tuple[float, bool]]:

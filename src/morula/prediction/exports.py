@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from morula.data.files import write_atomic
+from morula.data.files import write_atomic, write_text
 from morula.errors import InputError
 from morula.labels.outlines import Outlines, outlines
 from morula.types import Labels
@@ -109,8 +109,7 @@ def write_geojson(path: Path, labels: Labels, confidence: Mapping[int, float] | 
         for id_, rings in found.objects().items()
     ]
     collection = {"type": "FeatureCollection", "features": features}
-    with write_atomic(path) as part:
-        part.write_text(json.dumps(collection, separators=(",", ":")), encoding="utf-8")
+    write_text(path, json.dumps(collection, separators=(",", ":")))
 
 
 def _planes(labels: Labels) -> Iterator[tuple[int, Outlines]]:

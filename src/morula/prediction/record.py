@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from morula.data.files import write_atomic
+from morula.data.files import write_text
 from morula.errors import InputError
 from morula.prediction.inputs import Input
 
@@ -184,8 +184,7 @@ class Record:
         if not now and start - self._saved < max(_SAVE_EVERY_S, 20 * self._cost):
             return
         images = [_thawed(self.rows[id_]) for id_ in sorted(self.rows)]
-        with write_atomic(self.folder / FILE) as part:
-            part.write_text(json.dumps({**self.header, "images": images}, indent=1), encoding="utf-8")
+        write_text(self.folder / FILE, json.dumps({**self.header, "images": images}, indent=1))
         self._saved = time.monotonic()
         self._cost = self._saved - start
 
