@@ -42,6 +42,14 @@ def test_any_size_comes_back_on_its_own_grid(shape: tuple[int, ...]):
     assert all(0 <= value <= 1 for value in found.confidence.values())
 
 
+def test_a_bad_pixel_stays_one_pixel_when_the_image_is_resampled():
+    pixels = discs(40, 12, (120, 120)).astype(np.float32)
+    whole = echo_model().segment(grey(pixels), diameter_px=24.0).labels
+    pixels[60, 60] = np.nan
+    found = echo_model().segment(grey(pixels), diameter_px=24.0).labels
+    assert (found != whole).sum() <= 16
+
+
 def test_in_blocks_as_in_one_piece(monkeypatch: pytest.MonkeyPatch):
     pixels = discs(21, 7, (260, 90))
     whole = echo_model().segment(grey(pixels))

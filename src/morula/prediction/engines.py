@@ -82,7 +82,7 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) ->
         graph = _graph(network, plan, weights, names)
         start = _start_openvino if engine == "openvino" else _start_onnxruntime
         return _Graph(start(graph), names)
-    except (RuntimeError, OSError) as error:
+    except Exception as error:
         msg = f"engine {engine} cannot run this network: {str(error).splitlines()[0]} Choose --engine torch."
         raise InputError(msg) from error
 

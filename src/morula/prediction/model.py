@@ -204,7 +204,11 @@ class Model:
         if self.plan.scaling.interpolation == "cubic":
             normalized = normalize(pixels, self.plan.normalization)
             return resample_cubic(normalized, shape, plane_axis(self.plan, image.spacing_um)), None
-        return resample(pixels, shape), Normalizer.measure(pixels, self.plan.normalization)
+        normalizer = Normalizer.measure(pixels, self.plan.normalization)
+        if shape != pixels.shape[1:] and pixels.dtype.kind == "f":
+            # Resampling would spread what is not a number.
+            pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
+        return resample(pixels, shape), normalizer
 
     def _segment(self, image: Image, shape: tuple[int, ...], progress: Progress | None) -> Segmentation:
         plan = self.plan

@@ -114,7 +114,9 @@ def _load(model: str | Path, options: Options, record: Record) -> Model:
     from morula.prediction.model import Model
 
     loaded = Model.load(model, options.device, engine=options.engine)
-    record.header |= {"engine": loaded.engine, "precision": loaded.precision}
+    record.header["engine"] = loaded.engine
+    if loaded.engine == "torch":
+        record.header["precision"] = loaded.precision
     return loaded
 
 
