@@ -5,6 +5,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from morula.decoding.watershed import with_rim, without_rim
 from morula.labels.volume import as_volume, check_indexable, check_same_shape
 from morula.types import Labels, Mask
 
@@ -37,83 +38,60 @@ def grow(labels: Labels, mask: Mask, max_distance_px: float = np.inf) -> Labels:
     """
     check_same_shape(labels=labels, mask=mask)
     check_indexable(mask.shape)
+    if mask.size == 0:
+        return np.maximum(labels, 0)
     diagonal = float(np.linalg.norm(labels.shape))
-    limit = min(float(max_distance_px), diagonal)
-    grown = np.maximum(labels, 0)
-    _grow(as_volume(grown).reshape(-1), as_volume(mask), limit)
-    return grown
+    grown = with_rim(as_volume(labels), as_volume(mask | (labels > 0)))
+    _grow(grown.reshape(-1), grown.shape, min(float(max_distance_px), diagonal))
+    return without_rim(grown).reshape(mask.shape)
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _grow(labels, mask, limit):  # noqa: C901, PLR0915 - one loop; calls per pixel would halve the speed
-    """Grows `labels` (flat) in place."""
-    depth, height, width = mask.shape
-    plane, size = height * width, mask.size
-    mask = mask.ravel()
+def _grow(labels, shape, limit):  # noqa: C901 - one loop; calls per pixel would halve the speed
+    """Labels what can be reached of the free pixels, in place; `labels` is flat, with the rim."""
+    row, plane = shape[2], shape[1] * shape[2]
+    steps = np.array([-plane, -row, -1, 1, row, plane])
+    if shape[0] == 1:
+        steps = steps[1:5].copy()
     buckets = int(limit * _BUCKETS_PER_PIXEL) + 2
     first = np.full(buckets, -1, np.int64)
     last = np.full(buckets, -1, np.int64)
-    follower = np.full(size, -1, np.int32)
-    source = np.full(size, -1, np.int32)
-    done = np.zeros(size, np.bool_)
-    steps = np.array([-plane, -width, -1, 1, width, plane])
-    begin, end = (0, 6) if depth > 1 else (1, 5)
-    for pixel in range(size):
+    follower = np.full(labels.size, -1, np.int32)
+    source = np.full(labels.size, -1, np.int32)
+    for pixel in range(labels.size):
         if labels[pixel] > 0:
             source[pixel] = pixel
-            done[pixel] = True
-            x = pixel % width
-            y = pixel // width % height
-            for k in range(begin, end):
-                other = pixel + steps[k]
-                if other < 0 or other >= size or labels[other] != 0 or not mask[other]:
-                    continue
-                if (k == 2 and x == 0) or (k == 3 and x == width - 1):
-                    continue
-                if (k == 1 and y == 0) or (k == 4 and y == height - 1):
-                    continue
-                if last[0] < 0:
-                    first[0] = pixel
-                else:
-                    follower[last[0]] = pixel
-                last[0] = pixel
-                break
+            for k in range(steps.size):
+                # Pixels without a free neighbour have nothing to give.
+                if labels[pixel + steps[k]] == 0:
+                    if last[0] < 0:
+                        first[0] = pixel
+                    else:
+                        follower[last[0]] = pixel
+                    last[0] = pixel
+                    break
     for now in range(buckets):
         while first[now] >= 0:
             pixel = first[now]
             first[now] = follower[pixel]
             if first[now] < 0:
                 last[now] = -1
-            done[pixel] = True
             seed = source[pixel]
-            label = labels[seed]
-            labels[pixel] = label
-            x = pixel % width
-            y = pixel // width % height
-            seed_x = seed % width
-            seed_y = seed // width % height
-            seed_z = seed // plane
-            for k in range(begin, end):
+            labels[pixel] = labels[seed]
+            seed_x, seed_y, seed_z = seed % row, seed % plane // row, seed // plane
+            for k in range(steps.size):
                 other = pixel + steps[k]
-                if other < 0 or other >= size or done[other] or not mask[other]:
+                if labels[other] != 0:
                     continue
-                if (k == 2 and x == 0) or (k == 3 and x == width - 1):
-                    continue
-                if (k == 1 and y == 0) or (k == 4 and y == height - 1):
-                    continue
-                dx = other % width - seed_x
-                dy = other // width % height - seed_y
-                dz = other // plane - seed_z
-                squared = dx * dx + dy * dy + dz * dz
+                x, y, z = other % row, other % plane // row, other // plane
+                squared = (x - seed_x) ** 2 + (y - seed_y) ** 2 + (z - seed_z) ** 2
                 if squared > limit * limit:
                     continue
                 rival = source[other]
                 if rival >= 0:
                     # In the queue already: keep the nearer of the two sources.
-                    dx = other % width - rival % width
-                    dy = other // width % height - rival // width % height
-                    dz = other // plane - rival // plane
+                    dx, dy, dz = x - rival % row, y - rival % plane // row, z - rival // plane
                     if squared < dx * dx + dy * dy + dz * dz:
                         source[other] = seed
                     continue

@@ -43,10 +43,14 @@ def watershed(elevation: Scalar, markers: Labels, mask: Mask, levels: int = 4096
         return np.zeros(mask.shape, np.int32)
     volume = as_volume(mask)
     level = _quantise(as_volume(elevation), volume, levels)
-    labels = _blocked_markers(as_volume(markers), volume)
+    labels = with_rim(as_volume(markers), volume)
     _flood(level.reshape(-1), labels.reshape(-1), labels.shape, levels)
-    inside = labels[_rim(len(volume)) :, 1:-1, 1:-1][: len(volume)]
-    return np.maximum(inside, 0).reshape(mask.shape)
+    return without_rim(labels).reshape(mask.shape)
+
+
+def without_rim(labels: np.ndarray) -> np.ndarray:
+    """The inside of what `with_rim` made, ``(z, y, x)``, 0 where it was blocked or stayed free."""
+    return np.maximum(labels[1:-1, 1:-1, 1:-1] if len(labels) > 1 else labels[:, 1:-1, 1:-1], 0)
 
 
 @njit(cache=True, nogil=True)
@@ -85,8 +89,13 @@ def _quantise(elevation, mask, levels):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _blocked_markers(markers, mask):
-    """Markers inside `mask`, 0 where free, -1 outside and on a rim: the flood asks for nothing else."""
+def with_rim(markers, mask):
+    """Markers inside `mask`, 0 where free, -1 outside and on a rim: a front asks for nothing else.
+
+    Args:
+        markers: Seed ids ``(z, y, x)``; -1 counts as 0.
+        mask: Pixels that may be labelled ``(z, y, x)``.
+    """
     rim = _rim(markers.shape[0])
     depth, height, width = markers.shape
     labels = np.full((depth + 2 * rim, height + 2, width + 2), -1, np.int32)
