@@ -46,6 +46,8 @@ def test_agrees_with_scikit_image():
     lent = expand_labels(np.where(predicted > 0, truth, 0), distance=100) * predicted
     # Ties may go either way.
     assert (lend_labels(truth, predicted) != lent).mean() < 0.01
+    turned = lend_labels(np.asfortranarray(truth), np.asfortranarray(predicted))
+    assert (turned == lend_labels(truth, predicted)).all()
 
 
 def test_merged_objects_are_split_as_in_the_truth():
