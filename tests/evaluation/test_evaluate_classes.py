@@ -80,3 +80,17 @@ def test_unreadable_cases_are_named(organs: Path) -> None:
     metrics = evaluate(organs / "good", organs / "data", organs / "out")
     assert metrics["n_images"] == 2
     assert "same grid" in metrics["failed"]["1"]
+
+
+def test_images_serve_only_for_their_pixel_size(organs: Path) -> None:
+    (organs / "data/images/1.tif").write_bytes(b"II*\0")
+    metrics = evaluate(organs / "good", organs / "data", organs / "out")
+    assert (metrics["n_images"], metrics["failed"]) == (3, {})
+    assert "tolerance, px" in (organs / "out/report.html").read_text()
+    text = (organs / "data/dataset.toml").read_text()
+    (organs / "data/dataset.toml").write_text("spacing_um = 500\n" + text)
+    assert evaluate(organs / "good", organs / "data", organs / "out")["tolerance_unit"] == "mm"
+    assert "tolerance, mm" in (organs / "out/report.html").read_text()
+    (organs / "data/dataset.toml").write_text("spacing_um = [1, 2, 3]\n" + text)
+    with pytest.raises(InputError, match="has 3 numbers, the labels have 2 axes"):
+        evaluate(organs / "good", organs / "data", organs / "out")

@@ -41,6 +41,17 @@ def test_volumes_and_tolerances_are_in_millimetres() -> None:
     # Unknown pixel size: one pixel of tolerance, no volume.
     unknown = score_classes(truth, found, {"liver": 1})["liver"]
     assert (unknown.truth_ml, unknown.nsd) == (None, 1)
+    with pytest.raises(InputError, match="has 2 numbers, the labels have 3 axes"):
+        score_classes(truth, found, {"liver": 1}, spacing[1:])
+
+
+def test_the_unit_of_tolerances_is_said() -> None:
+    pixels = ScoredCase("a", score_classes(TRUTH, FOUND, CLASSES))
+    known = ScoredCase("b", score_classes(TRUTH, FOUND, CLASSES, (500.0, 500.0)))
+    assert summarize_classes([pixels], CLASSES)["tolerance_unit"] == "px"
+    assert summarize_classes([known], CLASSES)["tolerance_unit"] == "mm"
+    mixed = summarize_classes([known, pixels], CLASSES)["tolerance_unit"]
+    assert mixed == "mm; px where the pixel size is unknown"
 
 
 def test_other_grids_are_refused() -> None:

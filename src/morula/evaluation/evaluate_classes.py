@@ -64,7 +64,9 @@ def score_cases(
     for done, (sample, path) in enumerate(pairing.pairs, 1):
         try:
             truth, predicted = pairing.dataset.labels(sample), read_labels(path)
-            scores = score_classes(truth, predicted, classes, _spacing(pairing, sample), tolerances)
+            scores = score_classes(
+                truth, predicted, classes, _spacing(pairing, sample, truth.ndim), tolerances
+            )
             row = next((row for name, row in seconds.items() if path.as_posix().endswith(name)), {})
             case = ScoredCase(sample.id, scores, sample.fold, row.get("seconds"))
             cases.append(case)
@@ -76,16 +78,17 @@ def score_cases(
     return cases
 
 
-def _spacing(pairing: Pairing, sample: Sample) -> Spacing | None:
-    """Pixel size of the image, else that of the label file."""
-    if pairing.dataset.spacing_um is not None and len(pairing.dataset.spacing_um) > 1:
-        return pairing.dataset.spacing_um
+def _spacing(pairing: Pairing, sample: Sample, ndim: int) -> Spacing | None:
+    """Pixel size of the data set, else of the image, else, where that cannot be read, of the label file."""
+    dataset = pairing.dataset
+    if dataset.spacing_um is not None:
+        return dataset.spacing_um * ndim if len(dataset.spacing_um) == 1 else dataset.spacing_um
     if sample.image:
-        return pairing.dataset.image(sample).spacing_um
-    try:
-        return read_image(sample.labels[0]).spacing_um
-    except InputError:
-        return None
+        with suppress(InputError):
+            return dataset.image(sample).spacing_um
+    with suppress(InputError):
+        return read_image(sample.labels[0], axes=dataset.label_axes).spacing_um
+    return None
 
 
 def compare_cases(first: Sequence[ScoredCase], second: Sequence[ScoredCase]) -> dict[str, Any]:

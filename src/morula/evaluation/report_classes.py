@@ -46,7 +46,7 @@ def _scores(metrics: dict[str, Any], title: str, lead: Content) -> Html:
     columns = [
         Column("class", numeric=False),
         Column("label"),
-        Column("tolerance, mm", digits=1),
+        Column(f"tolerance, {metrics.get('tolerance_unit', 'mm')}", digits=1),
         Column("n"),
     ]
     for label, text in SCORES.values():

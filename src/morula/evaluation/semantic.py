@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,9 @@ class ClassScore:
     """Volume in millilitres; None where the pixel size is unknown, and in 2D."""
 
     predicted_ml: float | None
+
+    tolerance_unit: Literal["mm", "px"]
+    """Pixels where their size is unknown."""
 
     def of(self, name: str) -> float | None:
         """The score called `name` (a key of `SCORES`)."""
@@ -78,14 +81,9 @@ def score_classes(
         tolerance_mm: Tolerance of the surface per class; `TOLERANCE_MM` for those that are not named.
 
     Raises:
-        InputError: The shapes differ.
+        InputError: The shapes differ, or the pixel size has another number of axes.
     """
-    if truth.shape != predicted.shape:
-        msg = (
-            f"the predicted labels have shape {predicted.shape}, the truth has {truth.shape}; "
-            "both must lie on the same grid."
-        )
-        raise InputError(msg)
+    _check_grid(truth, predicted, spacing_um)
     spacing = tuple(step / 1000 for step in spacing_um) if spacing_um else (1.0,) * truth.ndim
     voxel_ml = math.prod(spacing) / 1000 if spacing_um and truth.ndim == 3 else None
     known = truth >= 0
@@ -99,8 +97,25 @@ def score_classes(
             normalized_surface_distance(*pair, spacing, tolerance),
             normalized_surface_distance(*pair, spacing, tolerance, by_area=True),
             *volumes,
+            "mm" if spacing_um else "px",
         )
     return scores
+
+
+def _check_grid(truth: Labels, predicted: Labels, spacing_um: Spacing | None) -> None:
+    if truth.shape != predicted.shape:
+        msg = (
+            f"the predicted labels have shape {predicted.shape}, the truth has {truth.shape}; "
+            "both must lie on the same grid."
+        )
+        raise InputError(msg)
+    if spacing_um and len(spacing_um) != truth.ndim:
+        msg = (
+            f"the pixel size {spacing_um} um has {len(spacing_um)} numbers, "
+            f"the labels have {truth.ndim} axes; "
+            "give one number per axis as 'spacing_um' in dataset.toml."
+        )
+        raise InputError(msg)
 
 
 def mean_dice(truth: Labels, predicted: Labels, classes: Mapping[str, int]) -> float:
@@ -142,6 +157,7 @@ def summarize_classes(
     return {
         "task": "semantic",
         "n_images": len(cases),
+        "tolerance_unit": _tolerance_unit(cases),
         "scores": {name: _summary([case.mean(name) for case in cases]) for name in SCORES},
         "classes": {
             name: {
@@ -156,6 +172,12 @@ def summarize_classes(
         ],
         "images": [_row(case) for case in cases],
     }
+
+
+def _tolerance_unit(cases: Sequence[ScoredCase]) -> str:
+    """What every case was scored in."""
+    units = {score.tolerance_unit for case in cases for score in case.classes.values()}
+    return "mm; px where the pixel size is unknown" if len(units) > 1 else "".join(units)
 
 
 def _fold(cases: Sequence[ScoredCase], classes: Mapping[str, int]) -> dict[str, Any]:
