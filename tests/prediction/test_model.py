@@ -183,7 +183,22 @@ def test_broken_and_missing_models_are_refused(tmp_path: Path):
 def test_absent_devices_are_refused():
     with pytest.raises(InputError, match="--device cpu"):
         check_device("nonsense")
-    assert best_precision("cpu") in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"avx512_f": True}, "float32"),
+        ({"amx_bf16": False, "avx512_bf16": False}, "float32"),
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"amx_bf16": True}, "bfloat16"),
+    ],
+)
+def test_precision_follows_the_processor(
+    monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], expected: str
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
+    assert best_precision("cpu") == expected
 
 
 def test_tuned_fields_replace_those_of_the_plan(tmp_path: Path):
