@@ -97,7 +97,7 @@ def score_classes(
             normalized_surface_distance(*pair, spacing, tolerance),
             normalized_surface_distance(*pair, spacing, tolerance, by_area=True),
             *volumes,
-            "mm" if spacing_um else "px",
+            tolerance_unit="mm" if spacing_um else "px",
         )
     return scores
 
