@@ -65,5 +65,6 @@ def test_no_size_is_zero(tmp_path, plan, key):
 def test_the_patch_fits_the_network(tmp_path, plan):
     text = re.sub(r"patch_size = \[.*\]", f"patch_size = {[50] * plan.ndim}", plan.dumps())
     (tmp_path / "plan.toml").write_text(text)
-    with pytest.raises(InputError, match=re.escape(f"must be multiples of {list(plan.network.divisors(plan.ndim))}")):
+    divisors = list(plan.network.divisors(plan.ndim))
+    with pytest.raises(InputError, match=re.escape(f"must be multiples of {divisors}")):
         Plan.load(tmp_path / "plan.toml")

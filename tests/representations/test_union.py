@@ -84,15 +84,14 @@ def test_losses_are_those_of_the_parts_times_their_weights():
     assert len(terms) == count
 
 
-def test_the_extra_maps_of_a_part_are_kept():
+def test_the_maps_that_a_part_makes_per_image_are_kept():
     union = Union(
         parts={"classes": {"kind": "interior_boundary", "weight_map": True}},  # pyright: ignore[reportArgumentType]
         decoder="classes",
     )
-    assert set(union.encode(touching_balls(2, shape=48, radius=7), SPACING)) == {
-        "classes.classes",
-        "classes.weight",
-    }
+    labels = touching_balls(2, shape=48, radius=7)
+    assert set(union.encode(labels, SPACING)) == {"classes.classes"}
+    assert set(union.image_maps(labels, SPACING)) == {"classes.weight"}
 
 
 @pytest.mark.parametrize("changes", [{"decoder": "stars"}, {"weights": {"stars": 2.0}}])

@@ -158,31 +158,3 @@ def _with_row(sample: Sample, row: Mapping[str, str], path: Path) -> Sample:
     group = next((row[column] for column in GROUP_COLUMNS if row.get(column)), sample.id)
     attributes = {column: value for column, value in row.items() if column not in _NOT_ATTRIBUTES}
     return replace(sample, group=group, fold=int(fold) if fold else None, attributes=attributes)
-
-
-def write_index(root: Path, dataset: "Dataset", samples: Sequence[Sample]) -> None:
-    """Make `root` a data set of `samples`: ``dataset.toml`` as of `dataset`, and ``index.csv``, which comes last.
-
-    Args:
-        root: Existing folder.
-        dataset: How the images are to be read.
-        samples: Each with one image, anywhere, and one label file relative to `root`.
-
-    Raises:
-        InputError: The files cannot be written.
-    """
-    facts = {"axes": dataset.axes, "channels": dataset.channels, "spacing_um": dataset.spacing_um}
-    given = {name: value for name, value in facts.items() if value is not None}
-    if given:
-        with write_atomic(root / "dataset.toml") as part:
-            part.write_text(dump_toml(given), encoding="utf-8")
-    columns = sorted({column for sample in samples for column in sample.attributes})
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "image", "labels", *columns])
-    for sample in samples:
-        (image,), (labels,) = sample.image, sample.labels
-        cells = [sample.attributes.get(column, "") for column in columns]
-        table.writerow([sample.id, image.resolve(), labels.as_posix(), *cells])
-    with write_atomic(root / "index.csv") as part:
-        part.write_text(text.getvalue(), encoding="utf-8")

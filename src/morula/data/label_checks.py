@@ -59,9 +59,7 @@ def measure_labelling(path: Path, stored: np.dtype, labels: Labels) -> Labelling
     return Labelling(path, stored, labels, ids, sizes, pieces, sizes - largest)
 
 
-def check_labels(
-    labelling: Labelling, sample: str, classes: Collection[int] | None = None
-) -> list[Problem]:
+def check_labels(labelling: Labelling, sample: str, classes: Collection[int] | None = None) -> list[Problem]:
     """The problems of the labels of one image, once they are read.
 
     Args:

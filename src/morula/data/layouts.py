@@ -167,7 +167,7 @@ def _id_of_row(root: Path, image: str) -> str:
 
 
 def _nnunet_raw(root: Path) -> _Found | None:
-    """nnU-Net's raw format, version 1 or 2: its labels are classes by definition; test images are left out."""
+    """nnU-Net's raw format, version 1 or 2: its labels are classes by definition; no test images."""
     if not (root / "imagesTr").is_dir():
         return None
     header = _read_json(root / "dataset.json")
@@ -185,7 +185,7 @@ def _nnunet_raw(root: Path) -> _Found | None:
 
 
 def _nnunet_classes(labels: Mapping[str, Any], path: Path) -> dict[str, int]:
-    """Name to label of every class but the background (0): version 2 has the names as keys, version 1 as values.
+    """Name to label of every class but the background (0): names are keys in version 2, values in version 1.
 
     Raises:
         InputError: A class has no whole number, or several (nnU-Net's regions).

@@ -123,7 +123,10 @@ def _graph(network: nn.Module, plan: Plan, weights: Path, names: tuple[str, ...]
         if (folder / name).exists():
             return folder / name
     try:
-        return _export(network, plan, folders[0] / name, names)
+        exported = _export(network, plan, folders[0] / name, names)
+        for former in {*folders[0].glob(f"{weights.stem}-*.onnx")} - {exported}:
+            former.unlink(missing_ok=True)
+        return exported
     except (OSError, InputError):
         # The package's own folder may be read-only.
         folders[1].mkdir(parents=True, exist_ok=True)
