@@ -60,6 +60,24 @@ def test_in_blocks_as_in_one_piece(monkeypatch: pytest.MonkeyPatch):
     assert parts.confidence == pytest.approx(whole.confidence)
 
 
+def test_without_mirroring_the_network_runs_once():
+    calls = []
+
+    class Counted(Echo):
+        def forward(self, image: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+            calls.append(image.shape)
+            return super().forward(image)
+
+    plan = echo_plan(inference=Inference(tile_size=(48, 48), mirror=True))
+    model = Model("counted", plan, (Counted(),))
+    image = grey(discs(20, 6, (40, 40)))
+    model.segment(image)
+    assert len(calls) == 4
+    calls.clear()
+    model.without_mirroring().segment(image)
+    assert len(calls) == 1
+
+
 def test_mirroring_and_folds_average():
     head = Head("foreground", 1, "sigmoid")
 

@@ -294,3 +294,12 @@ def test_a_pixel_size_gives_micrometres(run: Path, images: Path, tmp_path: Path)
     )
     options = json.loads((tmp_path / "out/run.json").read_text())["options"]
     assert options["pixel_size"] == [0.5]
+
+
+def test_without_mirror_images_everything_is_done_anew(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    first = predict([images], out, model=run)
+    again = predict([images], out, model=run, mirror=False)
+    assert again.done == first.done
+    assert again.skipped == 0
+    assert json.loads((out / "run.json").read_text())["command"].endswith("--no-mirror")

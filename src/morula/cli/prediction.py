@@ -69,6 +69,13 @@ def predict(
         str,
         typer.Option(metavar="NAME", help="torch, openvino, onnxruntime; auto is the fastest installed."),
     ] = "auto",
+    mirror: Annotated[
+        bool,
+        typer.Option(
+            "--mirror/--no-mirror",
+            help="Average over mirror images where the plan does; without: faster, less exact.",
+        ),
+    ] = True,
     workers: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Threads that read and write images while the network runs."),
@@ -95,6 +102,7 @@ def predict(
             diameter=parse_diameter(diameter),
             device=device,
             engine=engine,
+            mirror=mirror,
             workers=workers,
             export=parse_names(export) or (),
             progress=progress("predict"),

@@ -106,6 +106,11 @@ class Model:
             Calibration.load(folder),
         )
 
+    def without_mirroring(self) -> "Model":
+        """The same model without averaging over mirror images: 4 times less work, in 3D 8 times."""
+        inference = self.plan.inference.model_copy(update={"mirror": False})
+        return replace(self, plan=self.plan.model_copy(update={"inference": inference}))
+
     def segment(
         self,
         image: Image,

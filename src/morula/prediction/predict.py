@@ -58,6 +58,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     diameter: float | Literal["auto"] | None = None,
     device: str = "cpu",
     engine: str = "auto",
+    mirror: bool = True,
     workers: int = 1,
     export: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -79,6 +80,8 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         device: As torch names it.
         engine: What runs the network: ``torch``, ``openvino``, ``onnxruntime``, or ``auto`` for the fastest
             that is installed.
+        mirror: Average over mirror images where the plan does; False is 4 (3D: 8) times faster, and a little
+            less accurate.
         workers: Threads that read and write while the network runs.
         export: Any of `EXPORTS`.
         progress: Called with images (one image: tiles) done and all.
@@ -94,7 +97,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     given = list(images.values()) if isinstance(images, Mapping) else images
     found = find_inputs(images, read_plan(find_folder(model)).channels, channels=channels, axes=axes)
     spacing = (pixel_size,) if isinstance(pixel_size, int | float) else pixel_size
-    options = Options(axes, channels, spacing, diameter, device, engine, tuple(export))
+    options = Options(axes, channels, spacing, diameter, device, engine, mirror, tuple(export))
     record = Record.resume(out, _header(given, out, model, options))
     todo = [each for each in found if not record.finished(each, _exports(each.id, export))]
     for each in todo:
@@ -114,6 +117,8 @@ def _load(model: str | Path, options: Options, record: Record) -> Model:
     from morula.prediction.model import Model
 
     loaded = Model.load(model, options.device, engine=options.engine)
+    if not options.mirror:
+        loaded = loaded.without_mirroring()
     record.header["engine"] = loaded.engine
     if loaded.engine == "torch":
         record.header["precision"] = loaded.precision

@@ -32,11 +32,12 @@ class Options:
     diameter: float | Literal["auto"] | None = None
     device: str = "cpu"
     engine: str = "auto"
+    mirror: bool = True
     export: tuple[str, ...] = ()
 
     def key(self, weights_hash: str) -> str:
         """Twelve hexadecimal digits that change when the model, or an option that decides labels, changes."""
-        deciding = [self.axes, self.channels, self.pixel_size, self.diameter]
+        deciding = [self.axes, self.channels, self.pixel_size, self.diameter, self.mirror]
         return hashlib.sha256(json.dumps([weights_hash, *deciding]).encode()).hexdigest()[:12]
 
     def command(self, images: Sequence[Path], out: Path, model: str | Path) -> str:
@@ -52,6 +53,7 @@ class Options:
             "--export": ",".join(self.export),
         }
         pairs = [word for name, value in given.items() if value for word in (name, value)]
+        pairs += [] if self.mirror else ["--no-mirror"]
         return shlex.join(["morula", "predict", *map(str, images), "-o", str(out), *pairs])
 
 

@@ -127,8 +127,8 @@ def seconds_per_image(plan: Plan, samples: Sequence[Prepared], device: str = "cp
 
 
 def _without_mirroring(plan: Plan, network: nn.Module, device: str) -> Model:
-    quick = plan.model_copy(update={"inference": plan.inference.model_copy(update={"mirror": False})})
-    return Model("validation", quick, (ready(network, plan.ndim, device),), device, best_precision(device))
+    networks = (ready(network, plan.ndim, device),)
+    return Model("validation", plan, networks, device, best_precision(device)).without_mirroring()
 
 
 def collect_examples(
