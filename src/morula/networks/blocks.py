@@ -141,6 +141,22 @@ class UpBlock(nn.Module):
         return self.block(torch.cat([self.up(x), skip], dim=1))
 
 
+class SkipUNet(nn.Module):
+    """A U-Net on an encoder that gives all its levels; the finest skip is the image itself."""
+
+    encoder: nn.Module
+    decoder: nn.ModuleList
+    heads: nn.Module
+
+    def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
+        """Image ``(batch, channels, *spatial)`` to one dict of logits, in a list of one."""
+        skips = [image, *self.encoder(image)]
+        x = skips.pop()
+        for block in self.decoder:
+            x = block(x, skips.pop())
+        return [self.heads(x)]
+
+
 class ResidualBlock(nn.Module):
     """Convolution, normalisation, ReLU, convolution, normalisation, added to the input.
 

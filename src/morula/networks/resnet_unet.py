@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from morula.networks.base import Network
-from morula.networks.blocks import CONV, ConvBlock, Heads, Style, UpBlock, initialize, norm, scaled
+from morula.networks.blocks import CONV, ConvBlock, Heads, SkipUNet, Style, UpBlock, initialize, norm, scaled
 from morula.representations import Head
 
 
@@ -89,7 +89,7 @@ class ResNetEncoder(nn.Sequential):
         return levels
 
 
-class ResNetUNetModule(nn.Module):
+class ResNetUNetModule(SkipUNet):
     """The network that `ResNetUNet` describes."""
 
     def __init__(self, spec: ResNetUNet, ndim: int, in_channels: int, heads: tuple[Head, ...]) -> None:
@@ -106,11 +106,3 @@ class ResNetUNetModule(nn.Module):
         )
         self.heads = Heads(ndim, up[0], heads, grid=1)
         initialize(self, "he")
-
-    def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Image ``(batch, channels, *spatial)`` to one dict of logits, in a list of one."""
-        skips = [image, *self.encoder(image)]
-        x = skips.pop()
-        for block in self.decoder:
-            x = block(x, skips.pop())
-        return [self.heads(x)]

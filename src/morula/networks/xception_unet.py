@@ -20,6 +20,7 @@ from morula.networks.blocks import (
     ActivationKind,
     ConvBlock,
     Heads,
+    SkipUNet,
     Style,
     UpBlock,
     initialize,
@@ -182,7 +183,7 @@ class SqueezeExcite(nn.Module):
         return x * self.excite(x)
 
 
-class XceptionUNetModule(nn.Module):
+class XceptionUNetModule(SkipUNet):
     """The network that `XceptionUNet` describes."""
 
     def __init__(self, spec: XceptionUNet, ndim: int, in_channels: int, heads: tuple[Head, ...]) -> None:
@@ -204,11 +205,3 @@ class XceptionUNetModule(nn.Module):
         )
         self.heads = Heads(ndim, up[0], heads, grid=1)
         initialize(self, "glorot")
-
-    def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Image ``(batch, channels, *spatial)`` to one dict of logits, in a list of one."""
-        skips = [image, *self.encoder(image)]
-        x = skips.pop()
-        for block in self.decoder:
-            x = block(x, skips.pop())
-        return [self.heads(x)]
