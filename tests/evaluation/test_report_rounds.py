@@ -60,8 +60,8 @@ def test_both_ends_of_the_reliabilities_are_shown(tmp_path):
     assert "broken" not in page
 
 
-def test_the_verdict_follows_from_the_interval():
+def test_the_verdict_follows_from_the_test():
     assert verdict(None) == "not measured: no image was held out"
     assert verdict(GAIN).endswith("better")
-    assert verdict({**GAIN, "low": -0.01}).endswith("no clear difference")
+    assert verdict({**GAIN, "p_value": 1.0}).endswith("no clear difference")
     assert verdict({**GAIN, "difference": -0.05, "low": -0.09, "high": -0.01}).endswith("keep the teacher")
