@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from morula.prediction.model import Model
     from morula.prediction.predict import predict
     from morula.representations.base import Representation
+    from morula.training.compare import compare
     from morula.training.run import Request, plan_run, start_run
+    from morula.training.selftrain import selftrain
     from morula.training.train import train
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ _HOMES = {
     "open_dataset": "data.layouts",
     "plan_run": "training.run",
     "predict": "prediction.predict",
+    "selftrain": "training.selftrain",
     "start_run": "training.run",
     "train": "training.train",
 }
@@ -55,6 +58,7 @@ __all__ = [
     "open_dataset",
     "plan_run",
     "predict",
+    "selftrain",
     "start_run",
     "train",
 ]
