@@ -103,7 +103,7 @@ def _parse(path: Path, content: bytes) -> Raw:
         pixels = np.asanyarray(volume.dataobj).T
         unit = str(volume.header.get_xyzt_units()[0])
         sizes = volume.header.get_zooms()
-    except Exception as error:
+    except Exception as error:  # whatever damaged bytes lead to
         raise damaged(path, error) from error
     letters = "CTZYX"[-pixels.ndim :] if pixels.ndim <= 5 else "?" * pixels.ndim
     scale = _MICROMETRES.get(unit, 1e3)

@@ -5,6 +5,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from morula.labels.components import root_of
 from morula.types import Labels, Mask, Scalar
 
 
@@ -55,15 +56,6 @@ def split_by_dynamics(
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _root(parents, piece):
-    while parents[piece] != piece:
-        parents[piece] = parents[parents[piece]]
-        piece = parents[piece]
-    return piece
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
 def _flood(size, pixels, level, steps, min_dynamics, min_size):  # noqa: C901 (one loop; calls would halve the speed)
     pieces = np.zeros(size, np.int32)
     rank = np.zeros(size, np.int32)
@@ -79,7 +71,7 @@ def _flood(size, pixels, level, steps, min_dynamics, min_size):  # noqa: C901 (o
             neighbour = pixel + step
             if pieces[neighbour] == 0:
                 continue
-            piece = _root(parents, pieces[neighbour])
+            piece = root_of(parents, pieces[neighbour])
             if rank[neighbour] < earliest:
                 chosen, earliest = piece, rank[neighbour]
             if summit == 0 or peaks[piece] > peaks[summit]:
@@ -92,15 +84,15 @@ def _flood(size, pixels, level, steps, min_dynamics, min_size):  # noqa: C901 (o
             for step in steps:
                 if pieces[pixel + step] == 0:
                     continue
-                piece = _root(parents, pieces[pixel + step])
+                piece = root_of(parents, pieces[pixel + step])
                 if piece == summit:
                     continue
                 if peaks[piece] - level[i] < min_dynamics or sizes[piece] < min_size:
                     parents[piece] = summit
                     sizes[summit] += sizes[piece]
-            chosen = _root(parents, chosen)
+            chosen = root_of(parents, chosen)
         pieces[pixel] = chosen
         sizes[chosen] += 1
     for i in range(pixels.size):
-        pieces[pixels[i]] = _root(parents, pieces[pixels[i]])
+        pieces[pixels[i]] = root_of(parents, pieces[pixels[i]])
     return pieces

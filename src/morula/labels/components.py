@@ -191,14 +191,15 @@ def _join(runs, parents, here, there, reach):
         other = earlier
         while other < there[1] and starts[other] < ends[run] + reach:
             if labels[run] == labels[other]:
-                one, two = _root(parents, run), _root(parents, other)
+                one, two = root_of(parents, run), root_of(parents, other)
                 parents[max(one, two)] = min(one, two)
             other += 1
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _root(parents, run):
+def root_of(parents, run):
+    """The first of the joined pieces that `run` belongs to (union-find); the way there is shortened."""
     while parents[run] != run:
         parents[run] = parents[parents[run]]
         run = parents[run]

@@ -82,8 +82,9 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) ->
         graph = _graph(network, plan, weights, names)
         start = _start_openvino if engine == "openvino" else _start_onnxruntime
         return _Graph(start(graph), names)
-    except Exception as error:
-        msg = f"engine {engine} cannot run this network: {str(error).splitlines()[0]} Choose --engine torch."
+    except Exception as error:  # each engine has errors of its own kind
+        found = str(error).partition("\n")[0] or type(error).__name__
+        msg = f"engine {engine} cannot run this network: {found} Choose --engine torch."
         raise InputError(msg) from error
 
 

@@ -239,7 +239,8 @@ def _load_network(plan: Plan, path: Path) -> nn.Module:
     network = plan.network.build(plan.ndim, len(plan.channels), heads)
     try:
         network.load_state_dict(load_file(path))
-    except Exception as error:
-        msg = f"{path} does not hold this plan's network: {str(error).splitlines()[0]} Train it again."
+    except Exception as error:  # whatever damaged bytes or other shapes lead to
+        found = str(error).partition("\n")[0] or type(error).__name__
+        msg = f"{path} does not hold this plan's network: {found} Train it again."
         raise InputError(msg) from error
     return network

@@ -241,7 +241,7 @@ class _Job:
             rows = measure(found.labels, image, image.spacing_um, found.confidence)
             rows = name_classes(rows, self.record.header["classes"])
             picture = draw_overlay(image, found.labels)
-        except Exception as error:
+        except Exception as error:  # one bad image must not stop the others
             return _failed(row, error), []
         exports = _exports(row.id, self.options.export)
         names = {"labels": f"labels/{row.id}{self._suffix(file)}", "overlay": f"overlays/{row.id}.png"}
