@@ -9,6 +9,7 @@ from morula.planning.plan import Augmentation
 from morula.training.augment import (
     View,
     _bend_histogram,
+    _compress,
     _coarsen,
     _emboss,
     change_intensity,
@@ -21,6 +22,10 @@ from synthetic import picture_of, touching_balls
 STILL = Augmentation(
     flip=0, rotate=0, zoom_probability=0, elastic=0, intensity=0, gamma=0, blur=0, noise=0, per_object=0
 )
+
+
+def replace_in(spec: Augmentation, **changes) -> Augmentation:
+    return spec.model_copy(update=changes)
 
 
 def source(ndim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -211,7 +216,7 @@ def test_calmed_changes_are_rarer_and_geometry_without_harm_stays():
     spec = Augmentation(zoom=(0.5, 2.0), rotate=0.6, colour=0.3, copy_paste=0.2)
     calm = spec.calmed(0.5)
     assert (calm.flip, calm.rotate, calm.zoom) == (0.5, 0.6, (0.5, 2.0))
-    ranges = {"zoom", "gamma_range", "blur_px", "noise_range"}
+    ranges = {"zoom", "zoom_to_px", "gamma_range", "blur_px", "noise_range"}
     halved = set(Augmentation.model_fields) - {"flip", "quarter_turn", "rotate"} - ranges
     assert all(getattr(calm, name) == getattr(spec, name) for name in ranges)
     assert {name: getattr(calm, name) for name in halved} == {
@@ -279,6 +284,35 @@ def test_ranges_are_those_of_the_plan():
     blurred = STILL.model_copy(update={"blur": 1.0, "blur_px": (2.0, 2.0)})
     found = change_intensity(spot, np.zeros((31, 31), np.int32), blurred, rng)[0]
     assert found[15, 15] == pytest.approx(1 / (2 * np.pi * 4), rel=0.02)
+
+
+@pytest.mark.parametrize("diameter_px", [7.0, 40.0, 100.0])
+def test_zooms_bring_objects_of_any_size_into_the_range(diameter_px):
+    spec = replace_in(STILL, zoom_to_px=(10.0, 60.0), zoom_probability=1.0)
+    rng = np.random.default_rng(0)
+    sizes = [draw_view((0.0, 0.0), spec, rng, diameter_px).zoom * diameter_px for _ in range(64)]
+    assert 10 <= min(sizes) < 15
+    assert 40 < max(sizes) <= 60
+    assert draw_view((0.0, 0.0), spec, rng).zoom <= 2  # no object: the range of `zoom` holds
+
+
+def test_shading_is_smooth_and_alike_in_all_channels():
+    image = np.ones((2, 64, 64), np.float32)
+    shaded = change_intensity(
+        image, np.zeros((64, 64), np.int32), replace_in(STILL, uneven=1.0), np.random.default_rng(0)
+    )
+    np.testing.assert_array_equal(shaded[0], shaded[1])
+    assert np.ptp(shaded) > 0.2
+    assert np.abs(np.diff(shaded[0], axis=0)).max() < 0.1
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_compression_is_coarser_the_lower_the_quality(ndim):
+    image, _ = source(ndim)
+    image = image / image.max()
+    errors = [np.abs(_compress(image, quality) - image).mean() for quality in (20, 90)]
+    assert 0 < errors[1] < errors[0] < 0.1
+    assert _compress(np.full((1, 16, 16), 3.0, np.float32), 90).max() == pytest.approx(1.25, abs=0.01)
 
 
 def test_per_object_factors_leave_the_background():

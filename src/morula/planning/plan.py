@@ -109,6 +109,10 @@ class Augmentation(Spec, frozen=True):
     zoom_probability: float = Field(default=0.5, ge=0, le=1)
     """Probability of a zoom."""
 
+    zoom_to_px: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Zooms bring the median object of an image to a diameter in this range, drawn log-uniformly, whatever
+    it is in the image, in place of `zoom`: for data sets whose images differ much in scale."""
+
     elastic: float = Field(default=0.15, ge=0, le=1)
     """Probability of an elastic deformation."""
 
@@ -133,6 +137,9 @@ class Augmentation(Spec, frozen=True):
     histogram: float = Field(default=0.0, ge=0, le=1)
     """Probability of a monotonous change of the intensities: a line with one bend."""
 
+    uneven: float = Field(default=0.0, ge=0, le=1)
+    """Probability of an uneven illumination: gain and offset that vary smoothly over the patch."""
+
     blur: float = Field(default=0.15, ge=0, le=1)
     """Probability of a Gaussian blur."""
 
@@ -153,6 +160,9 @@ class Augmentation(Spec, frozen=True):
 
     pixel_dropout: float = Field(default=0.0, ge=0, le=1)
     """Probability that up to 5 % of the pixels become 0."""
+
+    compression: float = Field(default=0.0, ge=0, le=1)
+    """Probability of a JPEG compression of 8-bit intensities, quality 20 to 90."""
 
     invert: float = Field(default=0.0, ge=0, le=1)
     """Probability of an inversion, so that dark and bright objects share one network."""

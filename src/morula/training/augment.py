@@ -46,10 +46,23 @@ class View:
     """As `bend`, but linear between the nodes."""
 
 
-def draw_view(centre: tuple[float, ...], augmentation: Augmentation, rng: Rng) -> View:
-    """Draw one spatial change around `centre`."""
+def draw_view(
+    centre: tuple[float, ...], augmentation: Augmentation, rng: Rng, diameter_px: float = 0.0
+) -> View:
+    """Draw one spatial change around `centre`.
+
+    Args:
+        centre: Position in the source, in pixels.
+        augmentation: Probabilities and ranges.
+        rng: Source of all randomness.
+        diameter_px: Of the median object of the source, for `Augmentation.zoom_to_px`; 0: there is none.
+    """
+    limits = augmentation.zoom
+    if augmentation.zoom_to_px is not None and diameter_px > 0:
+        smallest, largest = augmentation.zoom_to_px
+        limits = (smallest / diameter_px, largest / diameter_px)
     zoomed = rng.random() < augmentation.zoom_probability
-    zoom = _between(augmentation.zoom, rng) if zoomed else 1.0
+    zoom = _between(limits, rng) if zoomed else 1.0
     angle = float(rng.uniform(-np.pi, np.pi)) if rng.random() < augmentation.rotate else 0.0
     if rng.random() < augmentation.quarter_turn:
         angle += int(rng.integers(1, 4)) * np.pi / 2
@@ -222,7 +235,9 @@ def change_intensity(image: Map, labels: Labels, augmentation: Augmentation, rng
 
 
 def _degrade(image: Map, augmentation: Augmentation, rng: Rng) -> Map:
-    """What optics and camera do: blur, coarse pixels, relief, noise, dead pixels."""
+    """What optics, camera and file do: shading, blur, coarse pixels, relief, noise, dead pixels, JPEG."""
+    if rng.random() < augmentation.uneven:
+        image = _shade(image, rng.normal(0, 1, (2, 3, 3)).astype(np.float32))
     if rng.random() < augmentation.blur:
         image = _blur(image, float(rng.uniform(*augmentation.blur_px)))
     if rng.random() < augmentation.low_resolution:
@@ -234,7 +249,25 @@ def _degrade(image: Map, augmentation: Augmentation, rng: Rng) -> Map:
         image = image + np.float32(rng.uniform(*augmentation.noise_range)) * noise
     if rng.random() < augmentation.pixel_dropout:
         image = image * (rng.random(image.shape[1:], dtype=np.float32) >= rng.uniform(0, 0.05))
+    if rng.random() < augmentation.compression:
+        image = _compress(image, int(rng.integers(20, 91)))
     return image
+
+
+def _shade(image: Map, nodes: np.ndarray) -> Map:
+    """Gain and offset that are smooth between the `nodes` ``(2, n, n)`` of a coarse grid, alike in all planes."""
+    size = (image.shape[-1], image.shape[-2])
+    gain, offset = (cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC) for grid in nodes)
+    return image * np.float32(2) ** (np.float32(0.5) * gain) + np.float32(0.1) * offset
+
+
+def _compress(image: Map, quality: int) -> Map:
+    """Through a JPEG file and back, plane by plane; what lies outside -0.25 to 1.25 is clipped."""
+    planes = image.reshape(-1, *image.shape[-2:])
+    levels = np.clip((planes + 0.25) * (255 / 1.5), 0, 255).round().astype(np.uint8)
+    files = [cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for plane in levels]
+    read = np.stack([cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) for file in files])
+    return (read.astype(np.float32) * np.float32(1.5 / 255) - np.float32(0.25)).reshape(image.shape)
 
 
 def _gamma(image: Map, gamma: float) -> Map:

@@ -79,20 +79,21 @@ class Patches:
     def _view(self, rng: np.random.Generator, augmentation: Augmentation, index: int) -> tuple[Map, Labels]:
         """A changed piece of an image, the maps of the whole image as further channels, and its labels."""
         sure = self.plan.task == "semantic" and index < self._n_sure
-        sources, labels, objects = self._any_image(rng)
+        sample = self._any_sample(rng)
         for _ in range(_TRIES if sure else 0):
-            if len(objects):
+            if len(self._load(sample)[2]):
                 break
-            sources, labels, objects = self._any_image(rng)
+            sample = self._any_sample(rng)
+        sources, labels, objects = self._load(sample)
         semantic = self.plan.task == "semantic"
         centre = self._voxel(labels, objects, rng, sure) if semantic else self._centre(labels, objects, rng)
-        view = draw_view(centre, augmentation, rng)
+        view = draw_view(centre, augmentation, rng, sample.diameter_px)
         shape = tuple(p + 2 * h for p, h in zip(self.plan.training.patch_size, self._halo, strict=True))
         return cut(sources, labels, view, shape)
 
-    def _any_image(self, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], Labels, np.ndarray]:
+    def _any_sample(self, rng: np.random.Generator) -> Prepared:
         group = self._by_modality[rng.choice(len(self._weights), p=self._weights)]
-        return self._load(group[rng.integers(len(group))])
+        return group[rng.integers(len(group))]
 
     def _load(self, sample: Prepared) -> tuple[tuple[np.ndarray, ...], Labels, np.ndarray]:
         """Image and maps, and labels, mapped from disk, and the centres of objects (voxels of classes)."""
