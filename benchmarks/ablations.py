@@ -85,7 +85,8 @@ class Job:
     def request(self, group: Group, variant: Variant, seed: int) -> Request:
         """A supervised training."""
         steps = (self.options.steps or group.steps) * variant.longer
-        chosen = (f"training.steps={steps}", f"training.seed={seed}", "training.snapshots=3")
+        chosen = (f"training.steps={steps}", f"training.seed={seed}")
+        chosen += ("training.snapshots=3",) if group.teacher else ()
         select = {"id": self.organs[1]} if group.organs else {"fold": ("2", "3")}
         return Request(
             data=str((self.organs_path if group.organs else self.options.data).resolve()),
