@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from morula.networks.blocks import depth_to_space, space_to_depth
+from morula.networks.blocks import CONVOLVE, Heads, depth_to_space, on_pixels, space_to_depth
+from morula.representations import Head
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
@@ -16,3 +17,24 @@ def test_depth_to_space_undoes_space_to_depth(ndim, factor):
 def test_space_to_depth_by_hand():
     x = torch.arange(4.0).reshape(1, 1, 2, 2)
     assert space_to_depth(x, 2).flatten().tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_kernel_on_pixels_does_the_same_as_on_folded_ones(ndim: int, factor: int):
+    image = torch.rand(1, 2, *[4 * factor] * ndim, dtype=torch.float64)
+    weight = torch.rand(5, 2 * factor**ndim, *[3] * ndim, dtype=torch.float64)
+    folded = CONVOLVE[ndim](space_to_depth(image, factor), weight, padding=1)
+    found = CONVOLVE[ndim](image, on_pixels(weight, factor), stride=factor, padding=factor)
+    torch.testing.assert_close(found, folded)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_heads_give_the_same_in_training_and_after(ndim: int):
+    heads = (Head("a", 1, "sigmoid"), Head("b", 2, "identity", stride=2), Head("c", 3, "softmax", stride=4))
+    module = Heads(ndim, 6, heads, grid=2)
+    x = torch.rand(2, 6, *[4] * ndim)
+    expected = module.train()(x)
+    found = module.eval()(x)
+    for name, logits in expected.items():
+        torch.testing.assert_close(found[name], logits)

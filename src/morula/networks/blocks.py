@@ -11,6 +11,7 @@ from morula.representations import Head
 
 CONV: dict[int, type[nn.Module]] = {2: nn.Conv2d, 3: nn.Conv3d}
 CONV_UP: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+CONVOLVE: dict[int, Callable[..., Tensor]] = {2: nn.functional.conv2d, 3: nn.functional.conv3d}
 MAX_POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 MEAN: dict[int, type[nn.Module]] = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 NORMS: dict[str, dict[int, type[nn.Module]]] = {
@@ -184,8 +185,28 @@ def space_to_depth(x: Tensor, factor: int) -> Tensor:
     return merged.reshape(batch, channels * factor**ndim, *(size // factor for size in spatial))
 
 
+def on_pixels(weight: Tensor, factor: int) -> Tensor:
+    """The kernel whose convolution with stride `factor` of the image is `weight`'s of `space_to_depth`.
+
+    Args:
+        weight: ``(outputs, c * factor**n, *size)``.
+        factor: As of `space_to_depth`.
+
+    Returns:
+        ``(outputs, c, *(size * factor))``; `factor` times the padding belongs to it.
+    """
+    outputs, inputs, *size = weight.shape
+    ndim = len(size)
+    split = weight.reshape(outputs, inputs // factor**ndim, *[factor] * ndim, *size)
+    order = [0, 1, *(axis for n in range(ndim) for axis in (2 + ndim + n, 2 + n))]
+    return split.permute(order).reshape(outputs, -1, *(factor * side for side in size))
+
+
 def depth_to_space(x: Tensor, factor: int) -> Tensor:
     """The inverse of `space_to_depth`."""
+    if x.ndim == 4:
+        # Engines know this one as a whole.
+        return nn.functional.pixel_shuffle(x, factor)
     batch, channels, *spatial = x.shape
     ndim = len(spatial)
     split = x.reshape(batch, channels // factor**ndim, *[factor] * ndim, *spatial)
@@ -209,9 +230,16 @@ class Heads(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Features ``(batch, features, *grid)`` to logits per head name, in float32."""
-        parts = self.project(x).float().split(self.widths, dim=1)
+        if self.training:
+            parts = self.project(x).split(self.widths, dim=1)
+        else:
+            # Apart: engines leave out what nobody asks for, and are slow at taking a result to pieces.
+            pieces = zip(
+                self.project.weight.split(self.widths), self.project.bias.split(self.widths), strict=True
+            )
+            parts = [CONVOLVE[x.ndim - 2](x, weight, bias) for weight, bias in pieces]
         return {
-            head.name: self._on_grid(part, head, factor)
+            head.name: self._on_grid(part.float(), head, factor)
             for head, part, factor in zip(self.heads, parts, self.factors, strict=True)
         }
 

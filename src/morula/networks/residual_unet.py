@@ -14,7 +14,16 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from morula.networks.base import Network
-from morula.networks.blocks import Heads, NormKind, ResidualBlock, conv, norm, space_to_depth
+from morula.networks.blocks import (
+    CONVOLVE,
+    Heads,
+    NormKind,
+    ResidualBlock,
+    conv,
+    norm,
+    on_pixels,
+    space_to_depth,
+)
 from morula.representations import Head
 
 
@@ -78,7 +87,7 @@ class ResidualUNetModule(nn.Module):
 
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
         """Image ``(batch, channels, *spatial)`` to one dict of logits, in a list of one."""
-        x = self.stem(space_to_depth(image, self.stem_factor))
+        x = self._stem(image)
         skips = []
         for level, stage in enumerate(self.encoder):
             x = stage(x)
@@ -89,3 +98,12 @@ class ResidualUNetModule(nn.Module):
             coarse = nn.functional.interpolate(lateral(x), scale_factor=2.0, mode="nearest")
             x = stage(torch.relu(coarse + skips.pop()))
         return [self.heads(x)]
+
+    def _stem(self, image: Tensor) -> Tensor:
+        if self.training:
+            return self.stem(space_to_depth(image, self.stem_factor))
+        # The same without moving pixels about.
+        factor, first = self.stem_factor, self.stem[0]
+        kernel = on_pixels(first.weight, factor)
+        x = CONVOLVE[image.ndim - 2](image, kernel, first.bias, stride=factor, padding=factor)
+        return self.stem[2](self.stem[1](x))

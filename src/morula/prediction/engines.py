@@ -1,8 +1,8 @@
 """Engines: the same network run by torch, OpenVINO or ONNX Runtime. Imports torch.
 
 The network is exported once to an ONNX graph beside its weights, keyed by plan, weights and version of the
-package; both engines read that graph. An engine takes the place of the network: image in, list of one dict of
-logits out.
+package; both engines read that graph. An engine takes the place of the network: image and wanted heads in,
+list of one dict of logits out.
 """
 
 import hashlib
@@ -20,9 +20,13 @@ from torch import Tensor, nn
 from morula.data.files import write_atomic
 from morula.errors import InputError
 from morula.planning.plan import Plan
+from morula.prediction.confidence import needed_heads
 
 Engine = Literal["auto", "torch", "openvino", "onnxruntime"]
 """``auto`` is OpenVINO on a CPU where it is installed, else torch."""
+
+Run = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""Image ``(batch, channels, *spatial)`` to the wanted heads' logits."""
 
 _NEEDS: dict[str, tuple[str, ...]] = {
     "torch": (),
@@ -31,6 +35,9 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 }
 
 _OPSET = 17
+
+_FORM = 2
+"""Counts the changes of how networks are exported: older graphs do the same more slowly."""
 
 
 def choose_engine(wanted: str, device: str) -> Engine:
@@ -79,26 +86,35 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) ->
         return network
     names = tuple(head.name for head in plan.representation.heads(plan.ndim))
     try:
-        graph = _graph(network, plan, weights, names)
-        start = _start_openvino if engine == "openvino" else _start_onnxruntime
-        return _Graph(start(graph), names)
+        graph = Graph(_graph(network, plan, weights, names), engine)
+        graph.start(tuple(head.name for head in needed_heads(plan.representation, plan.ndim)))
     except Exception as error:  # each engine has errors of its own kind
         found = str(error).partition("\n")[0] or type(error).__name__
         msg = f"engine {engine} cannot run this network: {found} Choose --engine torch."
         raise InputError(msg) from error
+    return graph
 
 
-class _Graph(nn.Module):
-    """A graph in the network's place."""
+class Graph(nn.Module):
+    """A graph in the network's place. It computes the wanted heads only."""
 
-    def __init__(self, run: Callable[[np.ndarray], Sequence[np.ndarray]], names: tuple[str, ...]) -> None:
+    def __init__(self, path: Path, engine: Engine) -> None:
+        """Of the graph at `path`, run by `engine`."""
         super().__init__()
-        self._run, self._names = run, names
+        self._path, self._engine = path, engine
+        self._runs: dict[tuple[str, ...], Run] = {}
 
-    def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Image ``(batch, channels, *spatial)`` to one dict of logits, in a list of one."""
-        outputs = self._run(np.ascontiguousarray(image.numpy()))
-        return [{name: torch.from_numpy(logits) for name, logits in zip(self._names, outputs, strict=True)}]
+    def start(self, wanted: tuple[str, ...]) -> "Run":
+        """Compile for these heads, unless that is done."""
+        if wanted not in self._runs:
+            start = _start_openvino if self._engine == "openvino" else _start_onnxruntime
+            self._runs[wanted] = start(self._path, wanted)
+        return self._runs[wanted]
+
+    def forward(self, image: Tensor, wanted: tuple[str, ...]) -> list[dict[str, Tensor]]:
+        """Image ``(batch, channels, *spatial)`` to one dict of the wanted heads' logits, in a list of one."""
+        outputs = self.start(wanted)(np.ascontiguousarray(image.numpy()))
+        return [{name: torch.from_numpy(logits) for name, logits in zip(wanted, outputs, strict=True)}]
 
 
 class _Outputs(nn.Module):
@@ -116,7 +132,7 @@ class _Outputs(nn.Module):
 def _graph(network: nn.Module, plan: Plan, weights: Path, names: tuple[str, ...]) -> Path:
     """The exported graph, from the first folder that has or takes it."""
     # The version too: a later one may compute something else with the same weights.
-    facts = f"{plan.hash} {version('morula')}".encode()
+    facts = f"{plan.hash} {version('morula')} {_FORM}".encode()
     key = hashlib.sha256(facts + weights.read_bytes()).hexdigest()[:12]
     name = f"{weights.stem}-{key}.onnx"
     folders = (weights.parent, Path.home() / ".cache" / "morula")
@@ -154,7 +170,7 @@ def _export(network: nn.Module, plan: Plan, path: Path, names: tuple[str, ...]) 
     return path
 
 
-def _start_openvino(graph: Path) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+def _start_openvino(graph: Path, wanted: tuple[str, ...]) -> Run:
     import openvino
 
     core = openvino.Core()
@@ -162,22 +178,25 @@ def _start_openvino(graph: Path) -> Callable[[np.ndarray], Sequence[np.ndarray]]
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    compiled = core.compile_model(core.read_model(graph), "CPU", settings)
-    request = compiled.create_infer_request()
-    # Copies: the next call overwrites the engine's own output buffers.
-    return lambda image: [np.array(out.data) for out in _inferred(request, image)]
+    model = core.read_model(graph)
+    for result in model.get_results():
+        if not result.output(0).names & {*wanted}:
+            model.remove_result(result)
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def run(image: np.ndarray) -> Sequence[np.ndarray]:
+        request.infer([image])
+        # Copies: the next call overwrites the engine's own output buffers.
+        return [np.array(request.get_tensor(name).data) for name in wanted]
+
+    return run
 
 
-def _inferred(request: Any, image: np.ndarray) -> Sequence[Any]:
-    request.infer([image])
-    return request.output_tensors
-
-
-def _start_onnxruntime(graph: Path) -> Callable[[np.ndarray], Sequence[np.ndarray]]:
+def _start_onnxruntime(graph: Path, wanted: tuple[str, ...]) -> Run:
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     settings.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(graph), settings, providers=["CPUExecutionProvider"])
-    return lambda image: [np.asarray(out) for out in session.run(None, {"image": image})]
+    return lambda image: [np.asarray(out) for out in session.run(list(wanted), {"image": image})]

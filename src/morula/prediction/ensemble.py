@@ -1,6 +1,7 @@
 """One tile through one or more networks: mirrored, activated, averaged. Imports torch."""
 
 import copy
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from morula.errors import InputError
+from morula.prediction.engines import Graph
 from morula.prediction.mirror import mirror_back, mirror_batch, mirrorings
 from morula.prediction.tiles import TileGrid, cut, stitch
 from morula.preprocessing.intensity import Normalizer
@@ -21,6 +23,9 @@ Progress = Callable[[int, int], None]
 """Called with how many are done, and how many there are."""
 
 Precision = Literal["float32", "bfloat16"]
+
+_TURN = threading.Lock()
+"""One forward pass at a time, whichever thread asks: two would only take the cores from each other."""
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda logits: logits,
@@ -84,7 +89,7 @@ class Ensemble:
         total: dict[str, Tensor] = {}
         for network in self.networks:
             for axes in views:
-                logits = self._forward(network, mirror_batch(batch, axes))
+                logits = self._forward(network, mirror_batch(batch, axes), heads)
                 for head in heads:
                     activated = _ACTIVATIONS[head.activation](logits[head.name].float())
                     maps = mirror_back(activated, head, axes)
@@ -92,13 +97,16 @@ class Ensemble:
         count = len(self.networks) * len(views)
         return {name: np.ascontiguousarray((maps / count)[0].cpu().numpy()) for name, maps in total.items()}
 
-    def _forward(self, network: nn.Module, batch: Tensor) -> dict[str, Tensor]:
-        if self.ndim == 2:
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(
-            torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bfloat16"
-        ):
-            return network(batch)[0]
+    def _forward(self, network: nn.Module, batch: Tensor, heads: tuple[Head, ...]) -> dict[str, Tensor]:
+        with _TURN:
+            if isinstance(network, Graph):
+                return network(batch, tuple(head.name for head in heads))[0]
+            if self.ndim == 2:
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(
+                torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bfloat16"
+            ):
+                return network(batch)[0]
 
 
 def check_device(device: str) -> None:
