@@ -27,6 +27,13 @@ def discs(spacing: int, radius: int, shape: tuple[int, ...]) -> np.ndarray:
     return np.where(distance <= radius, 200, 10).astype(np.uint8)
 
 
+def blurred(spacing: int, radius: int, width: int) -> np.ndarray:
+    """One disc whose outline is `width` pixels wide: sharp only where it is seen small."""
+    middle = np.abs(np.arange(spacing) - (spacing - 1) / 2)
+    share = np.clip((np.hypot(middle[:, None], middle) - radius) / width + 0.5, 0, 1)
+    return (200 - 190 * share).astype(np.uint8)
+
+
 def grey(pixels: np.ndarray) -> Image:
     return Image(pixels[None], ("grey",))
 
@@ -71,10 +78,10 @@ def test_without_mirroring_the_network_runs_once():
     plan = echo_plan(inference=Inference(tile_size=(48, 48), mirror=True))
     model = Model("counted", plan, (Counted(),))
     image = grey(discs(20, 6, (40, 40)))
-    model.segment(image)
+    model.segment(image, diameter_px="trained")
     assert len(calls) == 4
     calls.clear()
-    model.without_mirroring().segment(image)
+    model.without_mirroring().segment(image, diameter_px="trained")
     assert len(calls) == 1
 
 
@@ -106,21 +113,24 @@ def test_a_given_diameter_scales_the_image_and_the_labels_come_back():
     assert match(truth, found.labels, (0.8,))[0].ap == 1
 
 
-def test_the_diameter_is_measured_in_a_first_pass():
-    model = echo_model(inference=Inference(tile_size=(512, 512), mirror=False))
+def test_the_scale_is_estimated_from_the_image():
+    model = echo_model(inference=Inference(tile_size=(512, 512), mirror=True))
     network = model.networks[0]
-    found = model.segment(grey(discs(60, 18, (240, 240))), diameter_px="auto")
-    assert found.labels.max() == 16
-    first, second = [shape[2:] for shape in network.seen]
-    assert first == (240, 240)
-    # Discs of about 36 px become 12 px.
-    assert 76 <= second[0] <= 84
-    network.seen.clear()
-    model.segment(grey(discs(60, 6, (240, 240))), diameter_px="auto")
-    assert len(network.seen) == 1
-    network.seen.clear()
-    assert model.segment(grey(np.zeros((64, 64), np.uint8)), diameter_px="auto").confidence == {}
-    assert len(network.seen) == 1
+    large = grey(np.tile(blurred(64, 24, 12), (4, 4)))
+    found = model.segment(large)
+    assert (found.zoom, found.labels.max()) == (0.25, 16)
+    assert network.seen[-1][2:] == (64, 64)
+    plain = model.segment(large, diameter_px="trained")
+    assert (plain.zoom, network.seen[-1][2:]) == (1, (256, 256))
+
+
+def test_what_has_the_trained_size_or_shows_nothing_is_taken_as_it_is():
+    model = echo_model(inference=Inference(tile_size=(512, 512), mirror=False))
+    for pixels in (discs(60, 6, (240, 240)), np.zeros((64, 64), np.uint8)):
+        found, plain = model.segment(grey(pixels)), model.segment(grey(pixels), diameter_px="trained")
+        assert found.zoom == plain.zoom == 1
+        np.testing.assert_array_equal(found.labels, plain.labels)
+        assert found.confidence == plain.confidence
 
 
 def test_a_known_pixel_size_scales_the_image():

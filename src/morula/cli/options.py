@@ -109,22 +109,22 @@ def parse_names(text: str | None) -> tuple[str, ...] | None:
     return tuple(part.strip() for part in text.split(",") if part.strip()) if text else None
 
 
-def parse_diameter(text: str | None) -> float | Literal["auto"] | None:
-    """Pixels, or ``auto``.
+def parse_diameter(text: str) -> float | Literal["auto", "trained"]:
+    """Pixels, ``auto`` or ``trained``.
 
     >>> parse_diameter("30"), parse_diameter("auto")
     (30.0, 'auto')
 
     Raises:
-        InputError: Neither a positive number nor ``auto``.
+        InputError: Neither a positive number nor one of these words.
     """
-    if text is None or text == "auto":
+    if text == "auto" or text == "trained":
         return text
     try:
         diameter = float(text)
     except ValueError:
         diameter = 0.0
     if not 0 < diameter < float("inf"):
-        msg = f"--diameter {text!r}: expected a number of pixels such as 30, or auto."
+        msg = f"--diameter {text!r}: expected a number of pixels such as 30, or auto, or trained."
         raise InputError(msg)
     return diameter

@@ -61,9 +61,13 @@ def predict(
     channels: Channels = None,
     pixel_size: PixelSize = None,
     diameter: Annotated[
-        str | None,
-        typer.Option(metavar="PX|auto", help="Typical object diameter in pixels; auto measures it first."),
-    ] = None,
+        str,
+        typer.Option(
+            metavar="PX|auto|trained",
+            help="Typical object diameter in pixels; auto estimates the scale of each image, trained keeps "
+            "that of the training images.",
+        ),
+    ] = "auto",
     device: Device = "cpu",
     engine: Annotated[
         str,
@@ -111,6 +115,10 @@ def predict(
     before = f", {summary.skipped} of them before" if summary.skipped else ""
     objects = sum(row.n_objects for row in summary.rows)
     say(f"{summary.done} of {len(summary.rows)} images done{before}; {objects} objects.")
+    if summary.zooms:
+        low, high = min(summary.zooms), max(summary.zooms)
+        by = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        say(f"{len(summary.zooms)} resampled by {by}, to a scale that the model knows (--diameter).")
     say(f"Report: {out / 'report.html'}")
     show_warnings(summary.warnings)
     exit_with_failures(summary.failed, nothing_done=summary.done == 0)

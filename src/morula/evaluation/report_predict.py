@@ -157,17 +157,18 @@ class PredictReport:
             Column("image", numeric=False),
             Column("objects"),
             Column("median diameter, px", digits=1),
+            Column("zoom", digits=3),
             Column("mean confidence", bar=True, digits=2),
             Column("seconds", digits=2),
             Column("review", numeric=False),
         ]
-        keys = ("n_objects", "median_diameter_px", "mean_confidence", "seconds")
+        keys = ("n_objects", "median_diameter_px", "zoom", "mean_confidence", "seconds")
         rows = [
             [short_name(row["id"]), *(row.get(key) for key in keys), _badges(review.get(row["id"], []))]
             for row in self.done
         ]
         rows += [
-            [short_name(name), None, None, None, None, node("span", "failed", css="badge bad")]
+            [short_name(name), None, None, None, None, None, node("span", "failed", css="badge bad")]
             for name, _ in self.failed
         ]
         if not rows:

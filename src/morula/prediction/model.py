@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from safetensors.torch import load_file
@@ -12,7 +12,6 @@ from torch import nn
 
 from morula.data.sample import Image
 from morula.errors import InputError
-from morula.labels.measure import diameters
 from morula.labels.resample import resample_labels
 from morula.planning.plan import Plan
 from morula.prediction.calibration import Calibration
@@ -21,6 +20,7 @@ from morula.prediction.confidence import needed_heads
 from morula.prediction.engines import Engine, accelerate, choose_engine
 from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
+from morula.prediction.scale import Diameter, estimate_zoom, is_estimated
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.tiles import tile_grid
@@ -35,9 +35,6 @@ from morula.preprocessing.intensity import Normalizer, normalize
 from morula.representations import Head
 from morula.representations.class_distance import ClassDistance
 from morula.types import Map, Maps, Spacing
-
-_NEAR = (0.8, 1.25)
-"""A measured diameter within this factor of the expected one needs no second pass."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,7 @@ class Model:
         self,
         image: Image,
         *,
-        diameter_px: float | Literal["auto"] | None = None,
+        diameter_px: Diameter = "auto",
         spacing_um: Spacing | None = None,
         progress: Progress | None = None,
     ) -> Segmentation:
@@ -124,7 +121,9 @@ class Model:
         Args:
             image: ``(C, *spatial)``; channels are picked by name.
             diameter_px: Typical object diameter in the image's pixels: the image is resampled so that
-                it becomes the diameter the model was trained on. ``"auto"`` measures it in a first pass.
+                it becomes the diameter the model was trained on. ``"auto"``: estimated from the image, see
+                `morula.prediction.scale`; in 3D, for classes, and where the model works at a physical pixel
+                size, the same as ``"trained"``: the scale of the training images.
             spacing_um: Pixel size per axis; the image's own when not given.
             progress: Called with tiles done and all tiles.
 
@@ -133,22 +132,24 @@ class Model:
         """
         if spacing_um is not None:
             image = replace(image, spacing_um=spacing_um)
-        if diameter_px is not None and self.plan.task == "semantic":
+        given = None if isinstance(diameter_px, str) else diameter_px
+        if given is not None and self.plan.task == "semantic":
             msg = "classes are found at a physical pixel size: give --pixel-size instead of --diameter."
             raise InputError(msg)
-        if diameter_px != "auto":
-            return self._segment(image, self._shape(image, diameter_px, spacing_um), progress)
-        shape = self._shape(image, None, spacing_um)
-        first = self._segment(image, shape, progress)
-        found = diameters(first.labels)
-        if not len(found):
-            return first
-        diameter = float(np.median(found))
-        zoom = np.prod(np.divide(shape, image.pixels.shape[1:])) ** (1 / len(shape))
-        low, high = _NEAR
-        if low <= zoom * diameter / self.plan.scaling.diameter_px <= high:
-            return first
-        return self._segment(image, self._shape(image, diameter, spacing_um), progress)
+        shape = self._shape(image, given, spacing_um)
+        if diameter_px == "auto" and is_estimated(self.plan):
+            zoom = self._zoom(image)
+            shape = shape if zoom == 1 else tuple(max(1, round(side * zoom)) for side in shape)
+        found = self._segment(image, shape, progress)
+        zooms = np.divide(shape, image.pixels.shape[1:])
+        return replace(found, zoom=float(np.prod(zooms) ** (1 / len(zooms))))
+
+    def _zoom(self, image: Image) -> float:
+        """Estimated from the image, relative to the trained scale."""
+        pixels = select_channels(image, self.plan.channels)
+        normalizer = Normalizer.measure(pixels, self.plan.normalization)
+        segment = partial(self.without_mirroring()._instances, normalizer=normalizer, progress=None)
+        return estimate_zoom(pixels, self.plan, normalizer, segment)
 
     def predict_maps(
         self,
@@ -209,29 +210,33 @@ class Model:
         if self.plan.scaling.interpolation == "cubic":
             normalized = normalize(pixels, self.plan.normalization)
             return resample_cubic(normalized, shape, plane_axis(self.plan, image.spacing_um)), None
-        normalizer = Normalizer.measure(pixels, self.plan.normalization)
-        if shape != pixels.shape[1:] and pixels.dtype.kind == "f":
-            # Resampling would spread what is not a number.
-            pixels = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0)
-        return resample(pixels, shape), normalizer
+        return resample(pixels, shape), Normalizer.measure(pixels, self.plan.normalization)
 
     def _segment(self, image: Image, shape: tuple[int, ...], progress: Progress | None) -> Segmentation:
         plan = self.plan
         pixels, normalizer = self._input(image, shape)
-        heads = needed_heads(plan.representation, plan.ndim)
-        bands = self._bands(pixels, heads, normalizer, progress)
         if isinstance(plan.representation, ClassDistance):
+            bands = self._bands(pixels, needed_heads(plan.representation, plan.ndim), normalizer, progress)
             across = plane_axis(plan, image.spacing_um)
             return decode_classes(bands, shape, image.pixels.shape[1:], plan.representation, across)
-        blocks = cut_blocks(shape, 2 * plan.halo_px[0], coarsest(heads))
-        found = decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
+        found = self._instances(pixels, normalizer, progress)
         confidence = found.confidence
         if self.calibration is not None:
             confidence = {id_: self.calibration(score) for id_, score in confidence.items()}
         labels = found.labels
         if shape != image.pixels.shape[1:]:
             labels = resample_labels(labels, image.pixels.shape[1:])
-        return Segmentation(labels, confidence)
+        return replace(found, labels=labels, confidence=confidence)
+
+    def _instances(
+        self, pixels: np.ndarray, normalizer: Normalizer | None, progress: Progress | None
+    ) -> Segmentation:
+        """Objects on the working grid, with their scores before calibration."""
+        plan, shape = self.plan, pixels.shape[1:]
+        heads = needed_heads(plan.representation, plan.ndim)
+        bands = self._bands(pixels, heads, normalizer, progress)
+        blocks = cut_blocks(shape, 2 * plan.halo_px[0], coarsest(heads))
+        return decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
 
 
 def _load_network(plan: Plan, path: Path) -> nn.Module:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -25,7 +25,15 @@ from morula.prediction.exports import check_rois, write_geojson, write_rois
 from morula.prediction.inputs import Input, find_inputs
 from morula.prediction.measurements import Measurements, name_classes
 from morula.prediction.overlay import draw_overlay
-from morula.prediction.record import ImageRow, Options, PredictSummary, Record, peak_memory_mb, stamp_of
+from morula.prediction.record import (
+    Diameter,
+    ImageRow,
+    Options,
+    PredictSummary,
+    Record,
+    peak_memory_mb,
+    stamp_of,
+)
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, fingerprint_of, read_plan
 from morula.spec import nearest
@@ -55,7 +63,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     axes: str | None = None,
     channels: tuple[str, ...] | None = None,
     pixel_size: tuple[float, ...] | float | None = None,
-    diameter: float | Literal["auto"] | None = None,
+    diameter: Diameter = "auto",
     device: str = "cpu",
     engine: str = "auto",
     mirror: bool = True,
@@ -76,7 +84,8 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         axes: Letters of the stored axes, where files do not say.
         channels: Names of the channels, where files do not say.
         pixel_size: Micrometres, one number or one per axis, where files do not say.
-        diameter: Typical object diameter in pixels of the image, or ``"auto"`` to measure it first.
+        diameter: Typical object diameter in pixels of the image; ``"auto"`` estimates the scale of each image
+            (see `morula.prediction.scale`), ``"trained"`` takes that of the training images.
         device: As torch names it.
         engine: What runs the network: ``torch``, ``openvino``, ``onnxruntime``, or ``auto`` for the fastest
             that is installed.
@@ -230,7 +239,8 @@ class _Job:
         except Exception as error:  # one bad image must not stop the others
             return _failed(row, error), None
         seconds, size = time.monotonic() - start, float(np.prod(image.pixels.shape[1:]) / 1e6)
-        return replace(row, seconds=round(seconds, 3), megapixels=round(size, 4)), (image, found)
+        row = replace(row, seconds=round(seconds, 3), megapixels=round(size, 4), zoom=round(found.zoom, 4))
+        return row, (image, found)
 
     def _write(
         self, row: ImageRow, file: Path, image: Image, found: Segmentation

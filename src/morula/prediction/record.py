@@ -10,11 +10,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from morula.data.files import write_text
 from morula.errors import InputError
 from morula.prediction.inputs import Input
+from morula.prediction.scale import Diameter
 
 FILE = "run.json"
 """Name of the record in the output folder."""
@@ -29,7 +30,7 @@ class Options:
     axes: str | None = None
     channels: tuple[str, ...] | None = None
     pixel_size: tuple[float, ...] | None = None
-    diameter: float | Literal["auto"] | None = None
+    diameter: Diameter = "auto"
     device: str = "cpu"
     engine: str = "auto"
     mirror: bool = True
@@ -47,7 +48,7 @@ class Options:
             "--axes": self.axes,
             "--channels": ",".join(self.channels or ()),
             "--pixel-size": ",".join(f"{size:g}" for size in self.pixel_size or ()),
-            "--diameter": None if self.diameter is None else str(self.diameter),
+            "--diameter": None if self.diameter == "auto" else str(self.diameter),
             "--device": self.device,
             "--engine": self.engine,
             "--export": ",".join(self.export),
@@ -79,6 +80,9 @@ class ImageRow:
     labels: str | None = None
     overlay: str | None = None
     exports: tuple[str, ...] = ()
+
+    zoom: float = 1.0
+    """Working pixels per pixel of the image: by how much it was resampled before the network saw it."""
 
     n_objects: int = 0
     median_diameter_px: float | None = None
@@ -116,6 +120,11 @@ class PredictSummary:
     def failed(self) -> dict[str, str]:
         """File and message of every image without a result."""
         return {row.image: row.failure for row in self.rows if row.failure is not None}
+
+    @property
+    def zooms(self) -> tuple[float, ...]:
+        """Of every image that was resampled."""
+        return tuple(row.zoom for row in self.rows if row.failure is None and row.zoom != 1)
 
     @property
     def warnings(self) -> tuple[str, ...]:

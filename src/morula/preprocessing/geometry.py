@@ -112,7 +112,8 @@ def _zoom(plan: Plan, spacing_um: tuple[float, ...] | None, *, known_diameter: b
 def resample(pixels: Pixels, shape: Sequence[int]) -> Pixels:
     """Resample every channel: area averages where an axis shrinks, linear interpolation where it grows.
 
-    Pixel centres are aligned: the outer edges of image and result coincide.
+    Pixel centres are aligned: the outer edges of image and result coincide. What is not a finite number
+    counts as 0, or it would spread.
 
     Args:
         pixels: ``(C, *spatial)``.
@@ -126,7 +127,7 @@ def resample(pixels: Pixels, shape: Sequence[int]) -> Pixels:
         return pixels
     if pixels.dtype not in _CV2_DTYPES:
         pixels = pixels.astype(np.float32)
-    out = pixels
+    out = np.nan_to_num(pixels, nan=0.0, posinf=0.0, neginf=0.0) if pixels.dtype.kind == "f" else pixels
     for axis in range(len(new)):
         out = _resample_axis(out, axis + 1, new[axis])
     return np.ascontiguousarray(out)

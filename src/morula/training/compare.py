@@ -330,7 +330,8 @@ class _Job:
         model, lost = Model.load(run, self.rules.device), {}
         for done, sample in enumerate(todo, 1):
             try:
-                write_labels(paths[sample.id], model.segment(self.dataset.image(sample)).labels)
+                found = model.segment(self.dataset.image(sample), diameter_px="trained")
+                write_labels(paths[sample.id], found.labels)
             except Exception as error:  # one bad image must not stop the others
                 lost[f"{run.name}, {sample.id}"] = _message(error)
             bar(done, len(todo))

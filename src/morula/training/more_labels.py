@@ -63,7 +63,7 @@ def would_more_labels_help(
     chosen = spread(trained_on, images_to_score(len(trained_on), len(held_out)))
     scores = []
     for done, sample in enumerate(chosen, 1):
-        found = model.segment(dataset.image(sample)).labels
+        found = model.segment(dataset.image(sample), diameter_px="trained").labels
         scores.append(mean_ap(match_image(dataset.labels(sample), found)))
         progress(done, len(chosen))
     gap = gap_of_means(np.array(scores), np.array(held_out))

@@ -92,6 +92,7 @@ def label_images(
             axes=dataset.axes,
             channels=dataset.channels,
             pixel_size=dataset.spacing_um,
+            diameter="trained",
             device=device,
             progress=progress,
         )

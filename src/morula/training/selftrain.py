@@ -288,7 +288,7 @@ def _snapshot(work: _Work, name: str) -> Model:
 def _reliability(dataset: Dataset, models: Sequence[Model], sample: Sample) -> Reliability:
     try:
         image = dataset.image(sample)
-        predictions = [model.segment(image).labels for model in models]
+        predictions = [model.segment(image, diameter_px="trained").labels for model in models]
     except InputError as error:
         return Reliability(sample.id, failure=str(error))
     objects = int(np.unique(predictions[-1][predictions[-1] > 0]).size)

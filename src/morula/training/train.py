@@ -266,7 +266,8 @@ def _predictions(
     bar: Any,
 ) -> Iterator[tuple[str, Labels, Labels, dict[str, str]]]:
     for done, (index, sample) in enumerate(jobs, 1):
-        found, truth = without_fold(model, index).segment(dataset.image(sample)), dataset.labels(sample)
+        image, truth = dataset.image(sample), dataset.labels(sample)
+        found = without_fold(model, index).segment(image, diameter_px="trained")
         objects.append(hits(truth, found.labels, found.confidence))
         yield sample.id, truth, found.labels, dict(sample.attributes)
         bar(done, len(jobs))

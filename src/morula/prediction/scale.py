@@ -1,0 +1,162 @@
+"""At which zoom a model should see an image whose objects may be of any size: found with the model itself.
+
+The model looks at one window of the image at several zooms, an octave apart. It is surest of what it finds
+where the objects have a size that it knows; too large ones it sees hollow or in pieces, too small ones
+merged. The windows have a bounded number of working pixels, so that an image of any size costs the same.
+The figures below were measured with `benchmarks/scale.py` on validation images.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from morula.labels.measure import diameters
+from morula.planning.plan import Plan
+from morula.prediction.segmentation import Segmentation
+from morula.preprocessing.geometry import resample
+from morula.preprocessing.intensity import Normalizer
+
+Diameter = float | Literal["auto", "trained"]
+"""Typical diameter of the objects in pixels of the image, or where the scale comes from instead."""
+
+SIDE_PX = 512
+"""Longest side of a window, in working pixels."""
+
+SHORTEST_PX = 32
+"""A window with a shorter side, in working pixels, shows too little."""
+
+MARGIN = 0.03
+"""By how much a zoom must score better than the trained scale to replace it."""
+
+LEAST_SURE = 0.5
+"""Below it the model knows too little of the image to say how large anything is."""
+
+OCTAVE = 0.05
+"""What a look loses in score per octave between its objects and the size that the model knows best."""
+
+_COARSE = (0.125, 0.25, 0.5, 1.0)
+_FINE = (2.0, 4.0)
+_THUMBNAIL_PX = 512
+
+Window = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a model finds in a window of an image at one zoom."""
+
+    zoom: float
+    """Relative to the scale that the model was trained at."""
+
+    diameter_px: float
+    """Median of the objects, in working pixels; 0 where there are none."""
+
+    sureness: float
+    """Mean confidence of the objects, weighted by area, before calibration; 0 where there are none."""
+
+    @classmethod
+    def of(cls, found: Segmentation, zoom: float) -> "Look":
+        """From instances on the working grid."""
+        if not found.confidence:
+            return cls(zoom, 0.0, 0.0)
+        sizes = np.bincount(found.labels.ravel())[1:]
+        scores = [found.confidence[id_] for id_ in range(1, len(sizes) + 1)]
+        return cls(zoom, float(np.median(diameters(found.labels))), float(np.average(scores, weights=sizes)))
+
+    def score(self, usual_px: float) -> float:
+        """How much speaks for this zoom, when the model knows objects of `usual_px` best."""
+        if not self.diameter_px:
+            return 0.0
+        return self.sureness - OCTAVE * abs(math.log2(self.diameter_px / usual_px))
+
+
+def is_estimated(plan: Plan) -> bool:
+    """Whether the scale is found per image: for instances in the plane, where no pixel size rules."""
+    return plan.ndim == 2 and plan.task == "instances" and plan.scaling.kind == "native"
+
+
+def estimate_zoom(
+    pixels: np.ndarray,
+    plan: Plan,
+    normalizer: Normalizer,
+    segment: Callable[[np.ndarray], Segmentation],
+) -> float:
+    """The zoom, relative to the trained scale, at which the model is surest of the objects of an image.
+
+    Args:
+        pixels: ``(C, y, x)``, the plan's channels on the grid of the image.
+        plan: Says what sizes the model knows.
+        normalizer: Measured on `pixels`.
+        segment: Finds the instances in pixels on the working grid, with their scores before calibration.
+    """
+    factor = plan.scaling.factor
+    middle = busiest(pixels, normalizer, SIDE_PX / factor)
+
+    def look(zoom: float) -> Look | None:
+        window = window_at(middle, SIDE_PX / (factor * zoom), pixels.shape[1:])
+        shape = tuple(max(1, round((part.stop - part.start) * factor * zoom)) for part in window)
+        if min(shape) < SHORTEST_PX:
+            return None
+        return Look.of(segment(resample(pixels[(slice(None), *window)], shape)), zoom)
+
+    return find_zoom(look, usual_diameter(plan))
+
+
+def usual_diameter(plan: Plan) -> float:
+    """The middle of the diameters that a model was trained on, in working pixels, on a logarithmic scale."""
+    augmentation = plan.training.augmentation
+    low, high = augmentation.zoom_to_px or [plan.scaling.diameter_px * zoom for zoom in augmentation.zoom]
+    return math.sqrt(low * high)
+
+
+def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
+    """The zoom, relative to the trained scale, at which the model is surest; 1 where that will do.
+
+    Args:
+        look: Looks at the image at one zoom; None where there is too little to see.
+        usual_px: From `usual_diameter`.
+    """
+    looks = [found for zoom in _COARSE if (found := look(zoom)) is not None]
+    if not looks:
+        return 1.0
+    best = max(looks, key=lambda seen: seen.score(usual_px))
+    trained = looks[-1].score(usual_px)
+    for zoom in _FINE:
+        # Finer ones cost as much as the others together: only where the objects are small.
+        finer = look(zoom) if zoom == 2 * best.zoom and 0 < best.diameter_px < usual_px else None
+        if finer is None or finer.score(usual_px) <= best.score(usual_px):
+            break
+        best = finer
+    known = best.sureness >= LEAST_SURE and best.score(usual_px) > trained + MARGIN
+    return best.zoom if known else 1.0
+
+
+def busiest(pixels: np.ndarray, normalizer: Normalizer, side_px: float) -> tuple[int, ...]:
+    """Middle of the window of an image that holds most structure, in the image's pixels.
+
+    Args:
+        pixels: ``(C, y, x)``.
+        normalizer: Measured on them.
+        side_px: Of the window.
+    """
+    step = max(1, math.ceil(max(pixels.shape[1:]) / _THUMBNAIL_PX))
+    small = normalizer.apply(pixels[:, ::step, ::step]).mean(0)
+    slope = np.abs(np.diff(small, axis=0, prepend=small[:1])) + np.abs(np.diff(small, prepend=small[:, :1]))
+    # Dirt and edges of the slide are steep, objects are many.
+    slope = np.minimum(slope, np.percentile(slope, 95))
+    width = [min(n, max(1, round(side_px / step))) for n in slope.shape]
+    total = np.pad(slope.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    high, wide = width
+    inside = total[high:, wide:] - total[:-high, wide:] - total[high:, :-wide] + total[:-high, :-wide]
+    corner = np.unravel_index(int(inside.argmax()), inside.shape)
+    return tuple(int((first + n / 2) * step) for first, n in zip(corner, width, strict=True))
+
+
+def window_at(middle: tuple[int, ...], side_px: float, shape: tuple[int, ...]) -> Window:
+    """The square of `side_px` around `middle`, moved into an image of spatial `shape` and cut to it."""
+    sides = [min(n, math.ceil(side_px)) for n in shape]
+    starts = [min(max(0, m - s // 2), n - s) for m, s, n in zip(middle, sides, shape, strict=True)]
+    return tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
