@@ -12,7 +12,6 @@ from morula.data.sample import Image
 from morula.errors import InputError
 from morula.prediction.calibration import (
     Calibration,
-    cross_check,
     expected_calibration_error,
     fit,
     hits,
@@ -61,7 +60,6 @@ def test_equal_scores_get_their_share_of_hits_in_whatever_order():
 
 def test_few_objects_are_not_calibrated():
     assert fit(drawn(49, 0)) is None
-    assert cross_check([drawn(49, 0), drawn(49, 1)[:10]]) is None
 
 
 def test_error_by_hand():
@@ -70,13 +68,6 @@ def test_error_by_hand():
     error, rows = expected_calibration_error(probability, hit)
     assert error == pytest.approx(0.5 * 0.15 + 0.5 * 0.45)
     assert [(row["n"], row["hits"]) for row in rows] == [(2, 0.0), (2, 0.5)]
-
-
-def test_other_images_judge():
-    found = cross_check([drawn(400, seed) for seed in range(10)])
-    assert found is not None
-    assert found["n_objects"] == 4000
-    assert found["ece"] < 0.05
 
 
 def test_hits_by_hand():

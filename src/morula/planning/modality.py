@@ -11,7 +11,7 @@ FEATURES = ("colour", "skew", "median", "spread")
 MAX_CLUSTERS = 4
 """More kinds of image than this are not told apart."""
 
-_SIDE = 256
+_PIXELS = 1 << 16
 
 
 def features(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
@@ -24,7 +24,8 @@ def features(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
     Args:
         pixels: ``(C, *spatial)``; large images are looked at on a regular grid.
     """
-    steps = tuple(slice(None, None, max(1, size // _SIDE)) for size in pixels.shape[1:])
+    side = round(_PIXELS ** (1 / (pixels.ndim - 1)))
+    steps = tuple(slice(None, None, max(1, size // side)) for size in pixels.shape[1:])
     values = np.nan_to_num(pixels[(slice(None), *steps)].astype(np.float64), posinf=0.0, neginf=0.0)
     low, high = np.percentile(values, (0.1, 99.9))
     if high <= low:
@@ -34,6 +35,12 @@ def features(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
     p5, p50, p95 = np.percentile(values.mean(0), (5, 50, 95))
     skew = (p95 + p5 - 2 * p50) / max(p95 - p5, 1e-6)
     return np.array([2 * colour, skew, p50, p95 - p5])
+
+
+def inverted(row: Float64[np.ndarray, " _"]) -> Float64[np.ndarray, " _"]:
+    """What `features` measures on the negative of an image, from what it measured on the image."""
+    colour, skew, median, spread = row
+    return np.array([colour, -skew, 1 - median, spread])
 
 
 def cluster(table: Float64[np.ndarray, "n _"], *, worth: float = 0.5) -> Int64[np.ndarray, " n"]:

@@ -27,10 +27,22 @@ BINS = 10
 
 
 class Calibration(Spec, frozen=True):
-    """A rising curve from score to probability, straight between its points."""
+    """What is known of a model's mistakes: a rising curve from score to probability, straight between its points.
+
+    The other fields are about whole images; `morula.prediction.reliability` fits and uses them.
+    """
 
     score: tuple[float, ...]
     probability: tuple[float, ...]
+
+    unexplained: float = 1.0
+    """`Segmentation.unexplained` that is usual: 95 % of the validation images have less."""
+
+    undecided: float = 0.0
+    """F1 that an image loses, beyond what its objects' confidence says, per unit of `Segmentation.undecided`."""
+
+    seen: tuple[tuple[float, ...], ...] = ()
+    """`morula.planning.modality.features` of the images that the network was trained on, thinned."""
 
     @model_validator(mode="after")
     def _points_rise(self) -> "Calibration":
@@ -123,26 +135,3 @@ def expected_calibration_error(
     ]
     gaps = sum(row["n"] * abs(row["probability"] - row["hits"]) for row in rows)
     return gaps / max(len(hit), 1), rows
-
-
-def cross_check(images: Sequence[Sequence[tuple[float, bool]]]) -> dict[str, object] | None:
-    """How good a calibration is on images it was not made on: every other image calibrates the rest.
-
-    Args:
-        images: `hits` of each image.
-
-    Returns:
-        ``n_objects``, ``ece`` and ``bins`` as `expected_calibration_error` gives them; None for too few
-        objects.
-    """
-    halves = [[item for image in images[start::2] for item in image] for start in (0, 1)]
-    curves = [curve for curve in map(fit, halves) if curve is not None]
-    if len(curves) < len(halves):
-        return None
-    judged = [
-        (curve(score), hit) for curve, half in zip(curves, halves[::-1], strict=True) for score, hit in half
-    ]
-    error, rows = expected_calibration_error(
-        np.array([p for p, _ in judged]), np.array([hit for _, hit in judged])
-    )
-    return {"n_objects": len(judged), "ece": round(error, 4), "bins": rows}

@@ -115,6 +115,29 @@ def evidence_sums(labels: Labels, foreground: Scalar, border: Scalar | None, row
     return _sums(labels.reshape(shape), foreground.reshape(shape), other, has_border, rows, highest)
 
 
+def doubt_sums(
+    labels: Labels, foreground: Scalar, border: Scalar | None, rows: tuple[int, int]
+) -> Float64[np.ndarray, " 3"]:
+    """How much foreground there is in `rows`, how much of it no object explains, and how much is undecided.
+
+    Args:
+        labels: Ids ``(*spatial)``; those below 1 are background.
+        foreground: Foreground probability ``(*spatial)``.
+        border: Probability of a border between touching objects ``(*spatial)``, or None.
+        rows: First row and the row after the last.
+
+    Returns:
+        Sums over pixels: of the foreground probability p, of p outside objects, and of min(q, 1 - q), where q
+        is the border probability (the foreground probability where no border is predicted). Sums of parts of
+        an image add up.
+    """
+    inside = slice(*rows)
+    p = foreground[inside]
+    q = p if border is None else border[inside]
+    parts = (p, p[labels[inside] <= 0], np.minimum(q, 1 - q))
+    return np.array([part.sum(dtype=np.float64) for part in parts])
+
+
 @njit(cache=True, nogil=True)
 @no_type_check
 def _sums(labels, foreground, border, has_border, rows, highest):  # noqa: C901 - one pass, six faces

@@ -8,14 +8,14 @@ image that fits is one block.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from morula.labels.overlap import overlap_table
 from morula.labels.renumber import compact
-from morula.prediction.confidence import Sums, evidence, evidence_sums, score
+from morula.prediction.confidence import Sums, doubt_sums, evidence, evidence_sums, score
 from morula.prediction.segmentation import Segmentation
 from morula.representations import Head, Representation, decode_to_shape
 from morula.types import Labels, Maps, Spacing
@@ -74,7 +74,7 @@ def decode_blocks(
     representation: Representation,
     spacing: Spacing,
 ) -> Segmentation:
-    """Instances and their confidence from bands of maps.
+    """Instances, their scores and what is left in doubt, from bands of maps.
 
     Args:
         bands: ``(first row, maps)`` in order, as `morula.prediction.tiles.stitch` yields them.
@@ -86,6 +86,7 @@ def decode_blocks(
     strides = {head.name: head.stride for head in representation.heads(len(shape))}
     window = Window(bands, strides)
     seams = _Seams(shape)
+    doubt = np.zeros(3)
     for block in blocks:
         maps = window.take(block.start, block.stop)
         labels = decode_to_shape(representation, maps, spacing, (block.stop - block.start, *shape[1:]))
@@ -93,7 +94,9 @@ def decode_blocks(
         del maps
         rows = (block.first - block.start, block.last - block.start)
         seams.add(block, labels, evidence_sums(labels, foreground, border, rows))
-    return seams.finish()
+        doubt += doubt_sums(labels, foreground, border, rows)
+    unexplained, undecided = (doubt[1:] / doubt[0] if doubt[0] > 0 else np.zeros(2)).tolist()
+    return replace(seams.finish(), unexplained=unexplained, undecided=undecided)
 
 
 def coarsest(heads: tuple[Head, ...]) -> int:

@@ -21,6 +21,7 @@ from morula.prediction.engines import Engine, accelerate, choose_engine
 from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.scale import Diameter, estimate_zoom, is_estimated
+from morula.prediction.reliability import judge
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.tiles import tile_grid
@@ -220,13 +221,10 @@ class Model:
             across = plane_axis(plan, image.spacing_um)
             return decode_classes(bands, shape, image.pixels.shape[1:], plan.representation, across)
         found = self._instances(pixels, normalizer, progress)
-        confidence = found.confidence
-        if self.calibration is not None:
-            confidence = {id_: self.calibration(score) for id_, score in confidence.items()}
-        labels = found.labels
-        if shape != image.pixels.shape[1:]:
-            labels = resample_labels(labels, image.pixels.shape[1:])
-        return replace(found, labels=labels, confidence=confidence)
+        found = judge(found, select_channels(image, plan.channels), plan, self.calibration)
+        if shape == image.pixels.shape[1:]:
+            return found
+        return replace(found, labels=resample_labels(found.labels, image.pixels.shape[1:]))
 
     def _instances(
         self, pixels: np.ndarray, normalizer: Normalizer | None, progress: Progress | None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,11 +25,12 @@ from morula.evaluation.report_train import TrainReport
 from morula.evaluation.semantic import ScoredCase, score_classes, summarize_classes
 from morula.evaluation.tuning import tune, write_tuned
 from morula.planning.fingerprint import Fingerprint
+from morula.planning.modality import inverted
 from morula.planning.plan import Plan
-from morula.prediction.calibration import cross_check, fit, hits
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.prediction.record import peak_memory_mb
+from morula.prediction.reliability import Scored, calibrate, cross_check
 from morula.prediction.shipped import CALIBRATION, find_folder, weight_files
 from morula.preprocessing.prepare import Prepared, name_modalities
 from morula.training.lock import hold
@@ -221,17 +223,23 @@ def _object_scores(
     worst: WorstPictures,
     bar: Any,
 ) -> dict[str, Any]:
-    """Scores of the instances; on the way confidence is calibrated on the same objects."""
-    found: list[list[tuple[float, bool]]] = []
+    """Scores of the instances; on the way confidence and reliability are calibrated on the same images."""
+    found: list[Scored] = []
     pairs = _predictions(replace(model, calibration=None), dataset, jobs, found, bar)
     metrics = score_pairs(pairs, worst=worst)
-    curve = fit([item for image in found for item in image])
+    curve = calibrate(found, _seen(run))
     # One of an earlier evaluation would be of another network or decoder.
     (run.folder / CALIBRATION).unlink(missing_ok=True)
     if curve is not None:
         curve.save(run.folder)
         metrics["calibration"] = cross_check(found)
     return metrics
+
+
+def _seen(run: Run) -> list[np.ndarray]:
+    """How the images look that the networks were trained on, negatives included where they were shown them."""
+    rows = [np.array(sample.features) for sample in (*run.prepare(), *run.prepare_pseudo())]
+    return rows + [inverted(row) for row in rows] if run.plan().training.augmentation.invert > 0 else rows
 
 
 def _class_scores(
@@ -262,12 +270,12 @@ def _predictions(
     model: Model,
     dataset: Dataset,
     jobs: Sequence[tuple[int, Sample]],
-    objects: list[list[tuple[float, bool]]],
+    scored: list[Scored],
     bar: Any,
 ) -> Iterator[tuple[str, Labels, Labels, dict[str, str]]]:
     for done, (index, sample) in enumerate(jobs, 1):
         image, truth = dataset.image(sample), dataset.labels(sample)
         found = without_fold(model, index).segment(image, diameter_px="trained")
-        objects.append(hits(truth, found.labels, found.confidence))
+        scored.append(Scored.of(truth, found))
         yield sample.id, truth, found.labels, dict(sample.attributes)
         bar(done, len(jobs))

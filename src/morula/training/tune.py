@@ -16,10 +16,13 @@ from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.summary import DEFINITIONS
 from morula.evaluation.tuning import tune, write_tuned
-from morula.prediction.calibration import Calibration, fit, hits
-from morula.prediction.confidence import confidence
+from morula.planning.modality import features
+from morula.prediction.calibration import Calibration
+from morula.prediction.large import cut_blocks, decode_blocks
 from morula.prediction.model import Model
+from morula.prediction.reliability import Row, Scored, calibrate
 from morula.prediction.shipped import find_folder, weight_files
+from morula.preprocessing.geometry import select_channels
 from morula.preprocessing.prepare import to_working_grid
 from morula.representations import Representation, decode_to_shape
 from morula.training.run import Progress, open_selected, silent
@@ -115,20 +118,27 @@ def tune_model(
         _scores(examples, samples, dict.fromkeys(examples, start), spacing),
         _scores(examples, samples, chosen, spacing),
     )
-    curve = _calibrate(examples.values(), final, spacing)
+    # The decoder is for images of this kind: they are no longer unlike those that were seen.
+    known = loaded.calibration.seen if loaded.calibration else ()
+    looks = [features(select_channels(dataset.image(s), loaded.plan.channels)) for s in samples]
+    curve = _calibrate(examples.values(), final, spacing, [*known, *looks])
     _write(source, out, (final, curve), trials, summary)
     return summary
 
 
 def _calibrate(
-    examples: Iterable[Example], representation: Representation, spacing: tuple[float, ...]
+    examples: Iterable[Example],
+    representation: Representation,
+    spacing: tuple[float, ...],
+    seen: Sequence[Row],
 ) -> Calibration | None:
     """What an object's score means under the tuned decoder."""
     found = []
     for maps, truth in examples:
-        labels = decode_to_shape(representation, maps, spacing, truth.shape)
-        found += hits(truth, labels, confidence(maps, labels, representation))
-    return fit(found)
+        whole = cut_blocks(truth.shape, 0, 1, whole=truth.size)
+        result = decode_blocks(iter([(0, maps)]), whole, truth.shape, representation, spacing)
+        found.append(Scored.of(truth, result))
+    return calibrate(found, seen)
 
 
 def _examples(
