@@ -146,7 +146,8 @@ def test_a_familiar_image_keeps_its_confidence():
 
 def test_an_image_unlike_the_training_images_is_trusted_less():
     image = squares()
-    far = tuple((features(image.pixels) + [1, 0, 0, 0]).tolist())
+    colour, *others = features(image.pixels).tolist()
+    far = (colour + 1, *others)
     near = replace(echo_model(), calibration=IDENTITY).segment(image)
     found = replace(echo_model(), calibration=IDENTITY.model_copy(update={"seen": (far,)})).segment(image)
     assert found.doubts == ("unlike the training images",)

@@ -27,7 +27,7 @@ BINS = 10
 
 
 class Calibration(Spec, frozen=True):
-    """What is known of a model's mistakes: a rising curve from score to probability, straight between its points.
+    """A rising curve from score to probability, straight between its points.
 
     The other fields are about whole images; `morula.prediction.reliability` fits and uses them.
     """
@@ -39,7 +39,7 @@ class Calibration(Spec, frozen=True):
     """`Segmentation.unexplained` that is usual: 95 % of the validation images have less."""
 
     undecided: float = 0.0
-    """F1 that an image loses, beyond what its objects' confidence says, per unit of `Segmentation.undecided`."""
+    """F1 that an image loses per unit of `Segmentation.undecided`, beyond what confidence says."""
 
     seen: tuple[tuple[float, ...], ...] = ()
     """`morula.planning.modality.features` of the images that the network was trained on, thinned."""

@@ -20,8 +20,8 @@ from morula.prediction.confidence import needed_heads
 from morula.prediction.engines import Engine, accelerate, choose_engine
 from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
-from morula.prediction.scale import Diameter, estimate_zoom, is_estimated
 from morula.prediction.reliability import judge
+from morula.prediction.scale import Diameter, estimate_zoom, is_estimated
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.tiles import tile_grid

@@ -4,10 +4,11 @@
 
 Mean confidence is the share of objects that are expected to be right. Borders between objects that hang
 between yes and no say how many objects are split or merged; what that costs is fitted on validation images.
-Familiarity is below 1 where calibration cannot hold, for it was made on images of another kind: images whose
+Familiarity is below 1 where the calibration cannot hold, for it was made on images of another kind: where the
 intensities are far from those of every training image (nearest neighbour, Sun et al. 2022,
-https://arxiv.org/abs/2204.06507, on four simple features), and images with much foreground outside the objects.
-Every object's confidence is multiplied by it. Agreement between mirror images was measured too; it adds nothing.
+https://arxiv.org/abs/2204.06507, on four simple features), and where much foreground lies outside the
+objects. Every object's confidence is multiplied by it. Agreement between mirror images and the size of the
+objects were measured too; they add nothing.
 """
 
 import math
@@ -30,8 +31,8 @@ UNRELIABLE = 0.7
 """An image of which less is expected to be right should be looked at."""
 
 FAR = 0.25
-"""Distance in features beyond which an image is unlike the training images: those of one data set lie within 0.2
-of each other (99 %), photographs, text and noise mostly beyond 0.3."""
+"""Distance in features beyond which an image is unlike the training images. Of three data sets, 99 % of the
+images lie within 0.2 of another one; photographs, gradients and noise mostly beyond 0.3."""
 
 APART = 0.05
 """Training images that are closer in features than this need not both be remembered."""
@@ -173,8 +174,9 @@ def cross_check(images: Sequence[Scored]) -> dict[str, Any] | None:
     """How good a calibration is on images it was not made on: every other image calibrates the rest.
 
     Returns:
-        ``n_objects``, ``ece`` and ``bins`` as `expected_calibration_error` gives them, and ``spearman``, the rank
-        correlation over images of reliability and F1 (None where either is constant); None for too few objects.
+        ``n_objects``, ``ece`` and ``bins`` as `expected_calibration_error` gives them, ``n_images`` with
+        objects and ``spearman``, the rank correlation of their reliability and F1 (None where either is
+        constant); None for too few objects.
     """
     halves = [images[start::2] for start in (0, 1)]
     curves = [curve for curve in map(calibrate, halves) if curve is not None]
@@ -231,7 +233,7 @@ def look_first(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any
 
 
 def certainty(row: Mapping[str, Any]) -> float:
-    """Reliability of an image; of records that lack it, the mean confidence, and below all where nothing was found."""
+    """Reliability; in records that lack it the mean confidence, and -1 where nothing was found."""
     value = row.get("reliability", row.get("mean_confidence"))
     return -1.0 if value is None else float(value)
 

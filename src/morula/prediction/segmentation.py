@@ -27,8 +27,8 @@ class Segmentation:
     pixels per pixel of foreground."""
 
     reliability: float | None = None
-    """Expected F1 at IoU 0.5 of the whole image, see `morula.prediction.reliability`; the mean score where the
-    model is not calibrated; None where classes were found."""
+    """Expected F1 at IoU 0.5 of the whole image, see `morula.prediction.reliability`; the mean score where
+    the model is not calibrated; None where classes were found."""
 
     doubts: tuple[str, ...] = ()
     """Why this image should be looked at, in words."""

@@ -237,7 +237,7 @@ def _object_scores(
 
 
 def _seen(run: Run) -> list[np.ndarray]:
-    """How the images look that the networks were trained on, negatives included where they were shown them."""
+    """How the training images look, and their negatives where the networks were shown them."""
     rows = [np.array(sample.features) for sample in (*run.prepare(), *run.prepare_pseudo())]
     return rows + [inverted(row) for row in rows] if run.plan().training.augmentation.invert > 0 else rows
 
