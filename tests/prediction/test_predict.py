@@ -1,7 +1,9 @@
 import csv
 import errno
 import json
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,7 @@ import pytest
 
 from echo import echo_plan, save_run
 from morula.data.formats import read_labels
+from morula.data.sample import Image
 from morula.errors import InputError
 from morula.evaluation.report import PredictReport
 from morula.prediction.model import Model
@@ -151,14 +154,10 @@ def test_a_full_disk_ends_the_run_and_leaves_nothing_half_written(
     run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     out = tmp_path / "out"
-    real = Path.write_bytes
-    written = []
+    predict([images / "a.png"], out, model=run)
 
     def write_bytes(path: Path, data: bytes) -> int:
-        written.append(path)
-        if len(written) > 1:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, data)
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
     with pytest.raises(OutputError, match="disk is full"):
@@ -177,6 +176,39 @@ def run_again(run: Path):
     from echo import Echo
 
     return lambda path, device, **_: Model("run", echo_plan(), (Echo(),))
+
+
+def test_images_beside_each_other_do_not_change_results(run: Path, images: Path, tmp_path: Path):
+    results = []
+    for workers in (1, 3):
+        out = tmp_path / f"out_{workers}"
+        summary = predict([images], out, model=run, workers=workers)
+        results.append(
+            [(row.id, row.n_objects, (out / str(row.labels)).read_bytes()) for row in summary.rows]
+            + [(out / "measurements.csv").read_text()]
+        )
+    assert results[0] == results[1]
+
+
+def test_what_is_under_way_ends_when_the_run_is_interrupted(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tiles = []
+
+    def segment(model: Model, image: Image, progress: Callable[[int, int], None], **_: object) -> None:
+        for tile in range(1000):
+            time.sleep(0.01)
+            tiles.append(tile)
+            progress(tile, 1000)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Model, "segment", segment)
+    monkeypatch.setattr("morula.prediction.predict.Future.result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict([images], tmp_path / "out", model=run)
+    assert len(tiles) < 1000
 
 
 def test_an_output_that_cannot_be_a_folder_is_refused_before_any_work(

@@ -1,7 +1,8 @@
 """Verbs that use a model: demo, predict, evaluate, receptive-field."""
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,9 @@ from morula.cli.options import (
 )
 from morula.cli.scores import parse_iou, show_comparison, show_levels, show_scores
 from morula.cli.terminal import Progress, fail, say, shorten, show_table
+
+if TYPE_CHECKING:
+    from morula.prediction.record import PredictSummary
 
 
 def demo(
@@ -82,7 +86,7 @@ def predict(
     ] = True,
     workers: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Threads that read and write images while the network runs."),
+        typer.Option(min=1, metavar="N", help="Images read, decoded and written beside the network."),
     ] = 1,
     export: Annotated[
         str | None, typer.Option(metavar="roi,geojson", help="Also write ImageJ ROIs or QuPath GeoJSON.")
@@ -119,9 +123,26 @@ def predict(
         low, high = min(summary.zooms), max(summary.zooms)
         by = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         say(f"{len(summary.zooms)} resampled by {by}, to a scale that the model knows (--diameter).")
+    _show_first(summary, out)
     say(f"Report: {out / 'report.html'}")
     show_warnings(summary.warnings)
     exit_with_failures(summary.failed, nothing_done=summary.done == 0)
+
+
+def _show_first(summary: "PredictSummary", out: Path, most: int = 10) -> None:
+    """The images that should be looked at, the least reliable first, and why."""
+    from morula.prediction.reliability import look_first
+
+    listed = look_first([asdict(row) for row in summary.rows])
+    if not listed:
+        return
+    fail(f"warning: look at these first ({len(listed)} of {len(summary.rows)} images):", style="yellow")
+    show_table(
+        ("image", "objects", "reliability", "why"),
+        [(row["id"], row["n_objects"], row["reliability"], "; ".join(why)) for row, why in listed[:most]],
+    )
+    if len(listed) > most:
+        say(f"{len(listed) - most} more: see {out / 'images.csv'} or the report.")
 
 
 def evaluate(

@@ -1,11 +1,14 @@
 """The stage: images in, labels, overlays, measurements and exports out."""
 
+import itertools
 import platform
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +26,7 @@ from morula.errors import InputError
 from morula.labels.measure import measure
 from morula.prediction.exports import check_rois, write_geojson, write_rois
 from morula.prediction.inputs import Input, find_inputs
+from morula.prediction.large import WHOLE
 from morula.prediction.measurements import Measurements, name_classes
 from morula.prediction.overlay import draw_overlay
 from morula.prediction.record import (
@@ -46,6 +50,9 @@ else:
 
 EXPORTS = {"roi": "rois/{}.zip", "geojson": "geojson/{}.geojson"}
 """What ``export`` may name, and where it goes."""
+
+Result = tuple[ImageRow, list[dict[str, Any]]]
+"""An image's row in the record, and its objects' rows in the table."""
 
 LEAST_CERTAIN = 10
 """Objects per image that are named for a look."""
@@ -74,7 +81,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     """Segment images; images that an earlier run finished with the same model and options are skipped.
 
     Writes ``labels/ID.tif`` (classes of a NIfTI image: ``labels/ID.nii.gz``), ``overlays/ID.png``,
-    ``measurements.csv`` and ``run.json`` into `out`, each file as a whole or not at all. An image that cannot
+    ``measurements.csv``, ``images.csv`` and ``run.json`` into `out`, each file as a whole or not at all. An image that cannot
     be read or segmented is recorded and the others go on.
 
     Args:
@@ -91,7 +98,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
             that is installed.
         mirror: Average over mirror images where the plan does; False is 4 (3D: 8) times faster, and a little
             less accurate.
-        workers: Threads that read and write while the network runs.
+        workers: Images that are read, decoded and written while the network works for another one.
         export: Any of `EXPORTS`.
         progress: Called with images (one image: tiles) done and all.
 
@@ -118,6 +125,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     record.header["seconds"] = round(time.monotonic() - start, 3)
     record.header["peak_memory_mb"] = peak_memory_mb()
     record.save(now=True)
+    record.save_table()
     rows = tuple(record.rows[each.id] for each in found)
     return PredictSummary(out, rows, len(found) - len(todo), time.monotonic() - start)
 
@@ -160,14 +168,25 @@ def _exports(id_: str, export: Sequence[str]) -> tuple[str, ...]:
     return tuple(EXPORTS[name].format(id_) for name in export)
 
 
+class _Stopped(Exception):  # noqa: N818 - nothing went wrong with the image
+    """The run is over; what is under way must end."""
+
+
 @dataclass(frozen=True)
 class _Job:
-    """One call of `predict`: reads ahead, segments one image after the other, writes behind."""
+    """One call of `predict`: several images under way, each in a thread of its own, results in order.
+
+    The network takes one tile at a time (`morula.prediction.ensemble`), so that it works for one image while
+    others are read, decoded, drawn and written.
+    """
 
     out: Path
     options: Options
     record: Record
     measurements: Measurements
+    stop: threading.Event = field(default_factory=threading.Event)
+    huge: threading.Lock = field(default_factory=threading.Lock)
+    ends: list[float] = field(default_factory=lambda: [time.monotonic()])
 
     def run(
         self,
@@ -178,27 +197,37 @@ class _Job:
         total: int,
     ) -> None:
         done = total - len(todo)
-        tiles = progress if total == 1 else None
-        pool = ThreadPoolExecutor(max(1, workers))
-        writes: deque[Future[tuple[ImageRow, list[dict[str, Any]]]]] = deque()
+
+        def each_tile(tile: int, tiles: int) -> None:
+            if self.stop.is_set():
+                raise _Stopped
+            if progress and total == 1:
+                progress(tile, tiles)
+
+        pool = ThreadPoolExecutor(1 + max(1, workers))
+        under_way: deque[Future[Result]] = deque()
+        waiting = iter(todo)
         try:
-            for source, image in self._read_ahead(pool, todo, max(1, workers)):
-                row, results = self._segment(source, image, model, tiles)
-                if results is None:
-                    self._finish(row, [])
-                else:
-                    writes.append(pool.submit(self._write, row, source.files[0], *results))
-                # At most as many results wait in memory as there are threads to write them.
-                while len(writes) > workers or (writes and writes[0].done()):
-                    self._finish(*writes.popleft().result())
+            for _ in todo:
+                # Results are small: a few may wait for the image before them.
+                for source in itertools.islice(waiting, 2 + 2 * workers - len(under_way)):
+                    under_way.append(pool.submit(self._one, source, model, each_tile))
+                self._finish(*under_way.popleft().result())
                 done += 1
-                if progress and not tiles:
+                if progress and total > 1:
                     progress(done, total)
-            while writes:
-                self._finish(*writes.popleft().result())
         finally:
+            self.stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             self._keep_record()
+
+    def _one(self, source: Input, model: Model, progress: Callable[[int, int], None]) -> Result:
+        """All of one image, from its files to its results."""
+        row, results = self._segment(source, model, progress)
+        row, rows = (row, []) if results is None else self._write(row, source.files[0], *results)
+        self.ends.append(time.monotonic())
+        # From the end of another image to that of this one: their sum is the time of the run.
+        return replace(row, seconds=round(self.ends[-1] - self.ends[-2], 3)), rows
 
     def _keep_record(self) -> None:
         try:
@@ -207,45 +236,29 @@ class _Job:
             # A full disk has been reported already; the last whole record still stands.
             return
 
-    def _read_ahead(
-        self, pool: ThreadPoolExecutor, todo: Sequence[Input], ahead: int
-    ) -> Iterator[tuple[Input, "Future[Image]"]]:
-        waiting: deque[tuple[Input, Future[Image]]] = deque()
-        for source in todo:
-            waiting.append((source, pool.submit(self._read, source.files)))
-            if len(waiting) > ahead:
-                yield waiting.popleft()
-        yield from waiting
-
     def _read(self, files: tuple[Path, ...]) -> Image:
         options = self.options
         return read_image(files, axes=options.axes, channels=options.channels, spacing_um=options.pixel_size)
 
     def _segment(
-        self,
-        source: Input,
-        reading: "Future[Image]",
-        model: Model,
-        progress: Callable[[int, int], None] | None,
+        self, source: Input, model: Model, progress: Callable[[int, int], None]
     ) -> tuple[ImageRow, tuple[Image, Segmentation] | None]:
-        start = time.monotonic()
         warnings = (source.warning,) if source.warning else ()
         row = ImageRow(source.id, show(source.files), stamp_of(source.files), warnings=warnings)
         try:
-            image = reading.result()
-            found = model.segment(image, diameter_px=self.options.diameter, progress=progress)
+            image = self._read(source.files)
+            size = int(np.prod(image.pixels.shape[1:]))
+            # One at a time of those that take much memory.
+            with self.huge if size > WHOLE else nullcontext():
+                found = model.segment(image, diameter_px=self.options.diameter, progress=progress)
             if "roi" in self.options.export:
                 check_rois(found.labels)
         except Exception as error:  # one bad image must not stop the others
             return _failed(row, error), None
-        seconds, size = time.monotonic() - start, float(np.prod(image.pixels.shape[1:]) / 1e6)
-        row = replace(row, seconds=round(seconds, 3), megapixels=round(size, 4), zoom=round(found.zoom, 4))
-        return row, (image, found)
+        return replace(row, megapixels=round(size / 1e6, 4), zoom=round(found.zoom, 4)), (image, found)
 
-    def _write(
-        self, row: ImageRow, file: Path, image: Image, found: Segmentation
-    ) -> tuple[ImageRow, list[dict[str, Any]]]:
-        """All files of one image, the first of which is `file`; runs beside the network."""
+    def _write(self, row: ImageRow, file: Path, image: Image, found: Segmentation) -> Result:
+        """All files of one image, the first of which is `file`."""
         try:
             doubts = [found.message for found in check_image(image, file, row.id)]
             rows = measure(found.labels, image, image.spacing_um, found.confidence)
@@ -269,7 +282,7 @@ class _Job:
         except InputError as error:
             raise OutputError(str(error)) from error
         warnings = (*row.warnings, *doubts)
-        return replace(row, **names, exports=exports, warnings=warnings, **_digest(rows)), rows
+        return replace(row, **names, exports=exports, warnings=warnings, **_digest(rows, found)), rows
 
     def _suffix(self, file: Path) -> str:
         """Classes of a NIfTI image lie in space as it does, for the programs that show both."""
@@ -300,13 +313,16 @@ def _failed(row: ImageRow, error: Exception) -> ImageRow:
     return replace(row, failure=message or type(error).__name__)
 
 
-def _digest(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the record says of an image's objects."""
+def _digest(rows: list[dict[str, Any]], found: Segmentation) -> dict[str, Any]:
+    """What the record says of an image and its objects."""
+    known = found.reliability is not None
+    trust = {"doubts": found.doubts, "reliability": round(found.reliability, 4) if known else None}
     if not rows:
-        return {"n_objects": 0}
+        return {"n_objects": 0, **trust}
     doubtful = sorted(rows, key=lambda row: row["confidence"])[:LEAST_CERTAIN]
     keys = ("label", "confidence", "centroid_z", "centroid_y", "centroid_x")
     return {
+        **trust,
         "n_objects": len(rows),
         "median_diameter_px": round(float(np.median([row["equivalent_diameter_px"] for row in rows])), 3),
         "mean_confidence": round(float(np.mean([row["confidence"] for row in rows])), 4),
