@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py DATA --model M --select fold=1 [--limit N] [--json scale.json]
 
-Every image is cut to its middle `--field` and resampled by 0.25, 0.5, 1, 2 and 4, with its labels; those whose
-median object is then below 6 px across are left out. F1 at IoU 0.5 pools TP, FP and FN over images:
+Every image is cut to its middle `--field` and resampled by 0.25, 0.5, 1, 2 and 4, with its labels; those
+whose median object is then below 6 px across are left out. F1 at IoU 0.5 pools TP, FP and FN over images:
 
 - `auto`: the scale is estimated from the image, as `predict` does;
 - `trained`: images are taken as they are, at the scale of the training images;
@@ -129,9 +129,8 @@ def main() -> None:
     model = model if options.mirror else model.without_mirroring()
     rows = measure_dataset(model, dataset, options.limit, options.field)
     table = [summarize(rows, factor) for factor in sorted(FACTORS)]
-    print(
-        f"{options.data.name}, {options.model}: F1 at IoU 0.5\nfactor images   auto trained original  zooms chosen"
-    )
+    print(f"{options.data.name}, {options.model}: F1 at IoU 0.5")
+    print("factor images     auto  trained original  zooms chosen")
     for line in table:
         scores = [f"{line.get(key, float('nan')):>8.3f}" for key in ("auto", "trained", "original")]
         zooms = "  ".join(f"{zoom:g}: {count}" for zoom, count in line.get("zooms", {}).items())
