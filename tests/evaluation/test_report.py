@@ -17,7 +17,6 @@ from morula.evaluation.disputes import write_disputes
 from morula.evaluation.evaluate import evaluate, score_pairs
 from morula.evaluation.pictures import WorstPictures
 from morula.evaluation.report import CompareReport, EvaluateReport, PredictReport, TrainReport, render_report
-from morula.evaluation.report_predict import needs_review
 from morula.evaluation.report_train import read_journal
 
 VOID = {"meta", "img", "input", "br"}
@@ -74,8 +73,11 @@ def prediction(tmp_path: Path) -> Path:
         cv2.imwrite(str(folder / path), np.zeros((8, 8, 3), np.uint8))
         row = {"id": name, "failure": None, "overlay": path, "n_objects": 10, "seconds": 0.5}
         images.append({**row, "median_diameter_px": 12.0, "mean_confidence": confidence})
+        images[-1]["reliability"] = confidence - 0.1
+    images[1]["doubts"] = ["most objects are <uncertain>"]
     images[-1]["n_objects"] = 400
-    images.append({"id": "nothing", "failure": None, "overlay": None, "n_objects": 0, "seconds": 0.1})
+    nothing = {"id": "nothing", "failure": None, "overlay": None, "n_objects": 0, "seconds": 0.1}
+    images.append(nothing | {"reliability": 0.0, "doubts": ["nothing found"]})
     images.append({"id": "bad", "failure": "bad.png is <empty>. Copy it again."})
     run = {"command": f"morula predict '{EVIL}'", "model": "nuclei", "plan_hash": "abc", "images": images}
     (folder / "run.json").write_text(
@@ -102,26 +104,33 @@ def test_prediction(prediction: Path):
     assert "intensity, <dapi>" in checker.text
 
 
-def test_prediction_shows_the_least_certain_images_only(prediction: Path, monkeypatch: pytest.MonkeyPatch):
+def test_prediction_shows_the_least_reliable_images_only(prediction: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("morula.evaluation.report_predict.MOST_PICTURES", 3)
     page = PredictReport.load(prediction).page()
     assert page.count("<figure") == 3
-    assert "The 3 least certain of 11 images" in page
+    assert "The 3 least reliable of 11 images" in page
     assert 'alt="doubtful"' in page
     assert 'alt="sure"' not in page
 
 
-def test_what_needs_review(prediction: Path):
-    found = needs_review(PredictReport.load(prediction).done)
-    assert found == {"nothing": ["no objects"], "doubtful": ["uncertain"], "i7": ["unusually many"]}
-
-
-def test_few_images_have_no_usual_number():
-    rows = [
-        {"id": str(k), "n_objects": 10**k, "mean_confidence": 0.9, "median_diameter_px": 5.0}
-        for k in range(5)
+def test_what_should_be_looked_at_first(prediction: Path):
+    text = read(PredictReport.load(prediction).page()).text
+    section = text[text.index("Look at these first") :]
+    places = [
+        section.index(words) for words in ("nothing found", "most objects are <uncertain>", "unusually many")
     ]
-    assert needs_review(rows) == {}
+    assert places == sorted(places)
+
+
+def test_a_record_of_an_earlier_version_is_shown(prediction: Path):
+    run = json.loads((prediction / "run.json").read_text())
+    for row in run["images"]:
+        row.pop("reliability", None)
+        row.pop("doubts", None)
+    (prediction / "run.json").write_text(json.dumps(run))
+    report = PredictReport.load(prediction)
+    assert [row["id"] for row in report.done][:2] == ["nothing", "doubtful"]
+    assert "unusually many" in read(report.page()).text
 
 
 def test_everything_failed(tmp_path: Path):

@@ -28,18 +28,18 @@ from morula.evaluation.page import (
 )
 from morula.evaluation.pictures import embed
 from morula.evaluation.report_evaluate import counted, foot, gallery, name_list, read_json
+from morula.prediction.reliability import certainty, look_first
 
 MOST_PICTURES = 50
-"""The least certain images that are shown in full; the others stand in the table."""
+"""The least reliable images that are shown in full; the others stand in the table."""
 
 PICTURE_PX = 800
 """Longest side of an embedded overlay."""
 
-UNSURE = 0.7
-"""An image whose objects are on average less certain than this is listed for review."""
-
-FEW_IMAGES = 8
-"""From this many images on, one whose objects have an unusual size or number is listed for review."""
+RELIABILITY = (
+    "Reliability is the F1 score at IoU 0.5 that is expected of an image, estimated without any truth: from "
+    "the confidence of its objects, undecided borders, and how much it is like the training images."
+)
 
 MEASURED = (
     ("equivalent_diameter_um", "equivalent diameter, µm"),
@@ -84,9 +84,9 @@ class PredictReport:
 
     @property
     def done(self) -> list[dict[str, Any]]:
-        """Rows of the images that were segmented, the least certain first."""
+        """Rows of the images that were segmented, the least reliable first."""
         rows = [row for row in self.run.get("images", []) if not row.get("failure")]
-        return sorted(rows, key=lambda row: (_certainty(row), row["id"]))
+        return sorted(rows, key=lambda row: (certainty(row), row["id"]))
 
     @property
     def failed(self) -> list[tuple[str, str]]:
@@ -95,14 +95,14 @@ class PredictReport:
 
     def page(self) -> str:
         """The whole page."""
-        review = needs_review(self.done)
+        review = look_first(self.done)
         parts = [
             self._failures(),
             self._warnings(),
             self._overview(review),
-            _review_section(review),
+            _first_section(review),
             self._pictures(),
-            self._table(review),
+            self._table({row["id"]: reasons for row, reasons in review}),
             self._distributions(),
             self._about(),
         ]
@@ -124,17 +124,18 @@ class PredictReport:
         title = counted(len(messages), "warning")
         return name_list("warning", title, [("", message) for message in messages]) if messages else Html("")
 
-    def _overview(self, review: Mapping[str, list[str]]) -> Html:
+    def _overview(self, review: Sequence[object]) -> Html:
         done = self.done
         counts = [row.get("n_objects") or 0 for row in done]
         diameters = [value for row in done if (value := row.get("median_diameter_px"))]
+        reliabilities = [value for row in done if (value := row.get("reliability")) is not None]
         seconds = sum(row.get("seconds") or 0.0 for row in done)
         cards = [
             tile("Images", number(len(done)), f"{len(self.failed)} failed" if self.failed else "all done"),
             tile("Objects", number(sum(counts)), f"median {number(_median(counts), 0)} per image"),
             tile("Diameter", f"{number(_median(diameters), 1)} px", "median over images"),
-            tile("Confidence", number(_median([_certainty(row) for row in done]), 2), "median over images"),
-            tile("To review", number(len(review)), "images, see below" if review else "nothing stands out"),
+            tile("Reliability", number(_median(reliabilities), 2), "median over images", hint=RELIABILITY),
+            tile("To look at", number(len(review)), "images, see below" if review else "nothing stands out"),
             tile("Time", duration(seconds), f"{seconds / max(1, len(done)):.2f} s per image"),
         ]
         return section("Overview", tiles(cards))
@@ -145,11 +146,10 @@ class PredictReport:
             return Html("")
         shown = rows[:MOST_PICTURES]
         figures = [_figure(row, self.folder / row["overlay"]) for row in shown]
-        lead = "The least certain first." if len(shown) > 1 else ""
+        lead = "The least reliable first." if len(shown) > 1 else ""
         if len(rows) > len(shown):
-            lead = (
-                f"The {len(shown)} least certain of {number(len(rows))} images; the others lie in the folder."
-            )
+            kept = f"The {len(shown)} least reliable of {number(len(rows))} images"
+            lead = f"{kept}; the others lie in the folder."
         return section("Pictures", gallery(figures), lead=lead)
 
     def _table(self, review: Mapping[str, list[str]]) -> Html:
@@ -159,16 +159,17 @@ class PredictReport:
             Column("median diameter, px", digits=1),
             Column("zoom", digits=3),
             Column("mean confidence", bar=True, digits=2),
+            Column("reliability", bar=True, digits=2, hint=RELIABILITY),
             Column("seconds", digits=2),
-            Column("review", numeric=False),
+            Column("look at", numeric=False),
         ]
-        keys = ("n_objects", "median_diameter_px", "zoom", "mean_confidence", "seconds")
+        keys = ("n_objects", "median_diameter_px", "zoom", "mean_confidence", "reliability", "seconds")
         rows = [
             [short_name(row["id"]), *(row.get(key) for key in keys), _badges(review.get(row["id"], []))]
             for row in self.done
         ]
         rows += [
-            [short_name(name), None, None, None, None, None, node("span", "failed", css="badge bad")]
+            [short_name(name), *[None] * len(keys), node("span", "failed", css="badge bad")]
             for name, _ in self.failed
         ]
         if not rows:
@@ -246,52 +247,21 @@ def drawn_columns(columns: Mapping[str, Sequence[float]]) -> list[tuple[str, str
     return chosen + [(name, f"intensity, {name.removeprefix('mean_')}") for name in intensities]
 
 
-def needs_review(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Images that a person should look at, and why; no truth is needed for it.
-
-    An image stands out when nothing was found in it, when its objects are on average not certain, or when
-    their number or size lies far from what is usual here (beyond three times the interquartile range, on a
-    log scale).
-    """
-    found: dict[str, list[str]] = {}
-    usual = {key: _fences([row.get(key) or 0 for row in rows]) for key in ("n_objects", "median_diameter_px")}
-    for row in rows:
-        reasons = []
-        if not row.get("n_objects"):
-            reasons.append("no objects")
-        elif (row.get("mean_confidence") or 1.0) < UNSURE:
-            reasons.append("uncertain")
-        for key, small, large in (
-            ("n_objects", "unusually few", "unusually many"),
-            ("median_diameter_px", "unusually small", "unusually large"),
-        ):
-            low, high = usual[key]
-            value = row.get(key) or 0
-            if value and not low <= value <= high:
-                reasons.append(small if value < low else large)
-        if reasons:
-            found[row["id"]] = reasons
-    return found
-
-
-def _fences(values: Sequence[Number]) -> tuple[float, float]:
-    """Limits of what is usual: quartiles on a log scale, and three times their distance beyond."""
-    logs = sorted(math.log(value) for value in values if value > 0)
-    if len(logs) < FEW_IMAGES:
-        return 0.0, math.inf
-    low, high = logs[len(logs) // 4], logs[(3 * len(logs)) // 4]
-    # Images of one dish may have nearly equal counts; a factor of 1.5 is then not unusual.
-    reach = 3 * max(high - low, math.log(1.5) / 3)
-    return math.exp(low - reach), math.exp(high + reach)
-
-
-def _review_section(review: Mapping[str, list[str]]) -> Html:
+def _first_section(review: Sequence[tuple[Mapping[str, Any], list[str]]]) -> Html:
     if not review:
         return Html("")
-    items = [[short_name(name), _badges(reasons)] for name, reasons in review.items()]
-    columns = [Column("image", numeric=False), Column("why", numeric=False)]
-    lead = "Found without any truth: uncertain objects, sizes or numbers that are unusual among these images."
-    return section("Needs review", table(columns, items), lead=lead)
+    columns = [
+        Column("image", numeric=False),
+        Column("objects"),
+        Column("reliability", bar=True, digits=2, hint=RELIABILITY),
+        Column("why", numeric=False),
+    ]
+    items = [
+        [short_name(row["id"]), row.get("n_objects"), row.get("reliability"), _badges(reasons)]
+        for row, reasons in review
+    ]
+    lead = f"The least reliable first. {RELIABILITY}"
+    return section("Look at these first", table(columns, items, search=len(items) > 12), lead=lead)
 
 
 def _badges(reasons: Iterable[str]) -> Html:
@@ -300,16 +270,11 @@ def _badges(reasons: Iterable[str]) -> Html:
 
 def _figure(row: Mapping[str, Any], path: Path) -> Html:
     shown = [counted(row.get("n_objects") or 0, "object")]
-    if row.get("mean_confidence") is not None:
-        shown.append(f"confidence {number(float(row['mean_confidence']), 2)}")
+    for key, name in (("mean_confidence", "confidence"), ("reliability", "reliability")):
+        if row.get(key) is not None:
+            shown.append(f"{name} {number(float(row[key]), 2)}")
     caption = (short_name(row["id"]), node("br"), node("span", " · ".join(shown), css="figures"))
     return picture(embed(path, longest_px=PICTURE_PX), caption, alt=row["id"])
-
-
-def _certainty(row: Mapping[str, Any]) -> float:
-    value = row.get("mean_confidence")
-    # An image without objects says nothing of confidence, and is worth a look.
-    return -1.0 if value is None else float(value)
 
 
 def _median(values: Sequence[Number]) -> float | None:

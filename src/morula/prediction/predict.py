@@ -81,8 +81,8 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     """Segment images; images that an earlier run finished with the same model and options are skipped.
 
     Writes ``labels/ID.tif`` (classes of a NIfTI image: ``labels/ID.nii.gz``), ``overlays/ID.png``,
-    ``measurements.csv``, ``images.csv`` and ``run.json`` into `out`, each file as a whole or not at all. An image that cannot
-    be read or segmented is recorded and the others go on.
+    ``measurements.csv``, ``images.csv`` and ``run.json`` into `out`, each file as a whole or not at all. An
+    image that cannot be read or segmented is recorded and the others go on.
 
     Args:
         images: Files and folders; subfolders are kept in the ids. Or files by their ids.

@@ -1,7 +1,9 @@
 """``run.json``: what was predicted, with what, and how each image fared."""
 
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import resource
 import shlex
@@ -15,10 +17,17 @@ from typing import Any
 from morula.data.files import write_text
 from morula.errors import InputError
 from morula.prediction.inputs import Input
+from morula.prediction.reliability import look_first
 from morula.prediction.scale import Diameter
 
 FILE = "run.json"
 """Name of the record in the output folder."""
+
+TABLE = "images.csv"
+"""Name of the table of images in the output folder."""
+
+COLUMNS = ("id", "n_objects", "median_diameter_px", "mean_confidence", "reliability", "look_first", "failure")
+"""Of the table: `ImageRow` fields, and why an image should be looked at first."""
 
 _SAVE_EVERY_S = 2.0
 
@@ -87,6 +96,12 @@ class ImageRow:
     n_objects: int = 0
     median_diameter_px: float | None = None
     mean_confidence: float | None = None
+
+    reliability: float | None = None
+    """Expected F1 at IoU 0.5; None where classes were found."""
+
+    doubts: tuple[str, ...] = ()
+    """Why this image should be looked at, in words."""
 
     least_certain: tuple[dict[str, float | int], ...] = ()
     """Label, confidence and centroid of the objects to look at first."""
@@ -183,6 +198,20 @@ class Record:
             return False
         wanted = [row.labels, row.overlay, *exports]
         return all(name is not None and (self.folder / name).is_file() for name in wanted)
+
+    def save_table(self) -> None:
+        """Write ``images.csv``: one row per image, for a spreadsheet.
+
+        Raises:
+            InputError: The folder cannot be written.
+        """
+        rows = [dataclasses.asdict(self.rows[id_]) for id_ in sorted(self.rows)]
+        reasons = {row["id"]: "; ".join(why) for row, why in look_first(rows)}
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, "look_first": reasons.get(row["id"], "")} for row in rows)
+        write_text(self.folder / TABLE, text.getvalue())
 
     def save(self, *, now: bool) -> None:
         """Write the file, as a whole; unless `now`, only when the last time is a while ago.
