@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from morula.evaluation.report_evaluate import read_json
+from morula.planning.planner import merge, read_recipe
+from morula.spec import dump_toml
 from tiny import morula
 
 AFFINE = np.diag([-1.2, 1.2, 5.0, 1.0])
@@ -38,19 +40,21 @@ def organs(tmp_path: Path) -> Path:
     return root
 
 
+CHANGES = (
+    "training.validate_every=3",
+    "training.patch_size=[4,16,16]",
+    "network.features=[4,8]",
+    "network.strides=[[1,2,2]]",
+    "network.kernels=[[1,3,3],[3,3,3]]",
+    "inference.mirror=false",
+)
+SMALL = [word for change in CHANGES for word in ("--set", change)]
+
+
 @pytest.mark.slow
 def test_from_data_to_scores(organs: Path, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
-    changes = [
-        "training.steps=3",
-        "training.validate_every=3",
-        "training.patch_size=[4,16,16]",
-        "network.features=[4,8]",
-        "network.strides=[[1,2,2]]",
-        "network.kernels=[[1,3,3],[3,3,3]]",
-        "inference.mirror=false",
-    ]
-    words = [word for change in changes for word in ("--set", change)]
+    words = [*SMALL, "--set", "training.steps=3"]
     done = morula("train", organs, "-o", run, "--recipe", "nnunet-sdm", "--folds", "2", *words)
     assert done.exit_code == 0, done.output
     assert "liver" in done.output
@@ -75,6 +79,25 @@ def test_from_data_to_scores(organs: Path, tmp_path: Path) -> None:
     done = morula("tune", run, organs, "-o", tmp_path / "tuned")
     assert done.exit_code == 2
     assert "nothing to tune" in done.output
+
+
+@pytest.mark.slow
+def test_networks_with_and_without_the_second_head_are_compared(organs: Path, tmp_path: Path) -> None:
+    (organs / "dataset.json").write_text('{"file_ending": ".nii.gz"}')
+    shared = read_recipe("nnunet-sdm")
+    for name, distance, steps in (("with", True, 3), ("without", False, 4)):
+        table = merge(shared, {"representation": {"distance": distance}, "training": {"steps": steps}})
+        (tmp_path / f"{name}.toml").write_text(dump_toml(table))
+    names = [str(tmp_path / f"{name}.toml") for name in ("with", "without")]
+    told = ("--set", "task=semantic", "--set", "classes.liver=1", "--set", "classes.spleen=2")
+    done = morula("compare", organs, "--recipes", *names, "-o", tmp_path / "out", *told, *SMALL)
+    assert done.exit_code == 0, done.output
+    assert "Mean Dice" in done.stdout
+    found = read_json(tmp_path / "out" / "comparison.json")
+    assert {row["name"]: row["steps"] for row in found["entrants"]} == {"with": 3, "without": 4}
+    assert found["task"] == "semantic"
+    assert "dice_spleen" in found["entrants"][0]["scores"]
+    assert (tmp_path / "out" / "report.html").exists()
 
 
 def test_recipes_for_objects_are_refused(organs: Path, tmp_path: Path) -> None:

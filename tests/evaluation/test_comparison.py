@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
 
+from morula.data.files import write_text
 from morula.data.formats import write_labels
 from morula.data.layouts import open_dataset
 from morula.errors import InputError
@@ -19,7 +20,9 @@ from morula.evaluation.comparison import (
     score_contest,
     summarize_contest,
 )
+from morula.evaluation.disputes import write_disputes
 from morula.evaluation.metrics import score_image
+from morula.evaluation.report import CompareReport
 from morula.evaluation.summary import ScoredImage, summarize
 
 NAMES = ("a", "b", "plate <1>/c & d", "e")
@@ -152,3 +155,51 @@ def test_holm_is_stricter_than_control_of_the_false_discovery_rate():
 def test_boundary_and_lent_labels_are_among_the_scores(truth: np.ndarray):
     assert {"boundary_dice", "f1_50_lent", "dsb_to_90"} <= set(SCORES)
     assert score_image(truth, truth).lent.f1 == 1
+
+
+@pytest.fixture
+def organs(tmp_path: Path) -> tuple[Path, list[Entrant]]:
+    """Two cases with two classes, the second case without the second one; one entrant knows, one half."""
+    root = tmp_path / "organs"
+    write_text(root / "dataset.toml", 'task = "semantic"\n[classes]\nliver = 1\nspleen = 2\n')
+    truth = np.zeros((32, 32), np.int32)
+    truth[4:12, 4:12] = 1
+    both = truth.copy()
+    both[20:28, 20:28] = 2
+    half = truth.copy()
+    half[8:12, 4:12] = 0
+    for name, true, guess in (("a", both, half), ("b", truth, truth)):
+        write_labels(root / "labels" / f"{name}.tif", true)
+        write_labels(root / "images" / f"{name}.tif", true)
+        write_labels(tmp_path / "knows" / f"{name}.tif", true)
+        write_labels(tmp_path / "half" / f"{name}.tif", guess)
+    return root, [Entrant(name, (tmp_path / name,)) for name in ("half", "knows")]
+
+
+def test_classes_are_compared_by_dice_and_surface(organs: tuple[Path, list[Entrant]], tmp_path: Path):
+    root, entrants = organs
+    data = open_dataset(root)
+    contest = score_contest(data, data.labelled, entrants)
+    found = summarize_contest(contest, entrants)
+    knows, half = found["entrants"]
+    assert (knows["name"], half["name"]) == ("knows", "half")
+    assert list(found["definitions"]) == [
+        *("dice", "nsd", "nsd_area"),
+        *("dice_liver", "nsd_liver", "dice_spleen", "nsd_spleen"),
+    ]
+    # Case a: half the liver is 2 * 32 / (64 + 32), no spleen is 0; case b has no spleen to be found.
+    values = {name: half["scores"][name]["value"] for name in ("dice", "dice_liver", "dice_spleen")}
+    assert values == pytest.approx({"dice": (1 / 3 + 1) / 2, "dice_liver": (2 / 3 + 1) / 2, "dice_spleen": 0})
+    assert knows["scores"]["dice_spleen"]["value"] == 1
+    assert [row["dice"]["half"] for row in found["images"]] == pytest.approx([1 / 3, 1])
+    assert {test["score"] for test in found["tests"]} == set(found["definitions"])
+    assert next(test for test in found["tests"] if test["score"] == "dice")["p_value"] == 1
+    assert "knows (1.000) is ahead" in found["verdict"]["text"]
+    found["pictures"] = write_disputes(contest, entrants, data, tmp_path)
+    assert found["pictures"][0]["entrants"]["half"]["score"] == pytest.approx(1 / 3)
+    facts = {"data": "organs", "fold": 0, "seeds": 1, "device": "cpu", "budget_s": None, "overrides": []}
+    page = CompareReport({**facts, **found}, {}, tmp_path).page()
+    for text in ("<h2>Spread</h2>", "spleen, NSD", "with mean Dice"):
+        assert text in page
+    assert "objects" not in page
+    assert next(csv.DictReader(io.StringIO(csv_text(found))))["dice_liver"] == "1.0"

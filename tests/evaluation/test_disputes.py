@@ -75,7 +75,7 @@ def test_a_dispute_shows_the_truth_and_everybody():
     assert all(panel.shape == (PANEL_PX, PANEL_PX, 3) for panel in panels.values())
     assert np.array_equal(panels[""], panels["one"])
     assert not np.array_equal(panels["one"], panels["two"])
-    assert dispute.ap["one"] == 1 > dispute.ap["two"]
+    assert dispute.scores({})["one"] == 1 > dispute.scores({})["two"]
 
 
 def test_a_volume_is_cut_in_its_fullest_plane():
@@ -120,4 +120,4 @@ def test_pictures_are_written(dataset: Path, entrants: list[Entrant], tmp_path: 
         paths = [row["truth"], *(shown["picture"] for shown in row["entrants"].values())]
         assert len(paths) == 3
         assert all(cv2.imread(str(tmp_path / path)) is not None for path in paths)
-        assert row["entrants"]["perfect"]["ap_50"] == 1
+        assert row["entrants"]["perfect"]["score"] == 1

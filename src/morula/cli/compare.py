@@ -86,15 +86,14 @@ def parse_entries(options: Sequence[str] | None) -> dict[str, Path]:
 
 def _show(comparison: dict[str, Any]) -> None:
     """Scores and effort of every entrant, the best first, and the verdict."""
-    from morula.evaluation.comparison import SCORES
-    from morula.evaluation.summary import DEFINITIONS
-
+    names = comparison["definitions"]
+    labels = (definition["label"] for definition in names.values())
     show_table(
-        ("entrant", *(DEFINITIONS[name].label for name in SCORES), "steps", "minutes", "parameters", ""),
+        ("entrant", *labels, "steps", "minutes", "parameters", ""),
         [
             (
                 row["name"],
-                *(row["scores"][name]["value"] for name in SCORES),
+                *(row["scores"][name]["value"] for name in names),
                 *(round(row["steps"]) if "steps" in row else None, row.get("minutes"), row.get("parameters")),
                 "undertrained" if row.get("undertrained") else "",
             )

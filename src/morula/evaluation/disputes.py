@@ -12,10 +12,11 @@ from morula.data.files import write_atomic
 from morula.data.formats import read_labels
 from morula.data.sample import Image
 from morula.errors import InputError
-from morula.evaluation.comparison import MAIN, SCORES, Contest, Entrant
+from morula.evaluation.comparison import Contest, Entrant
 from morula.evaluation.metrics import match_image
 from morula.evaluation.pairing import predictions_of
 from morula.evaluation.pictures import jpeg, shrunk
+from morula.evaluation.semantic import mean_dice
 from morula.labels.matching import matched_pairs
 from morula.labels.measure import diameters
 from morula.types import Labels, Mask
@@ -63,9 +64,10 @@ class Dispute:
             for name, labels in both.items()
         }
 
-    @property
-    def ap(self) -> dict[str, float]:
-        """AP@.5 of every entrant inside the crop."""
+    def scores(self, classes: Mapping[str, int]) -> dict[str, float]:
+        """AP@.5 of every entrant inside the crop; of classes, mean Dice."""
+        if classes:
+            return {name: mean_dice(self.truth, labels, classes) for name, labels in self.found.items()}
         return {name: match_image(self.truth, labels, (0.5,))[0].ap for name, labels in self.found.items()}
 
 
@@ -74,8 +76,8 @@ def most_disputed(contest: Contest, most: int = PICTURES) -> list[int]:
 
     Of a single entrant, the images with the lowest scores.
     """
-    place = SCORES.index(MAIN)
-    scores = np.stack([contest.ratios(name).mean(1)[:, place, 0] for name in contest.scores])
+    # The first score is the one that ranks.
+    scores = np.stack([contest.ratios(name).mean(1)[:, 0, 0] for name in contest.scores])
     spread = scores.std(0) if len(scores) > 1 else 1 - scores[0]
     groups: dict[str, list[int]] = {}
     for index in np.argsort(-spread, kind="stable").tolist():
@@ -142,7 +144,7 @@ def write_disputes(
     """Write ``pictures/NUMBER_PLACE.jpg`` of the most disputed crops, each entrant by its first seed.
 
     Returns:
-        Per crop: the image's id, the truth's picture, and each entrant's picture and AP@.5.
+        Per crop: the image's id, the truth's picture, and each entrant's picture and score in it.
 
     Raises:
         InputError: They cannot be written.
@@ -164,7 +166,8 @@ def write_disputes(
             panels[name] = f"pictures/{number}_{place}.jpg"
             with write_atomic(out / panels[name]) as part:
                 part.write_bytes(jpeg(panel))
-        shown = {name: {"picture": panels[name], "ap_50": ap} for name, ap in dispute.ap.items()}
+        scores = dispute.scores(contest.classes)
+        shown = {name: {"picture": panels[name], "score": score} for name, score in scores.items()}
         rows.append({"id": sample.id, "truth": panels[""], "entrants": shown})
     return rows
 

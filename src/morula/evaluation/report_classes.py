@@ -109,6 +109,17 @@ def _violins(images: Sequence[dict[str, Any]], names: Sequence[str]) -> Html:
     return section("Spread", node("div", *charts, css="charts"), lead=lead)
 
 
+def spread_of_cases(comparison: dict[str, Any]) -> Html:
+    """How the score that ranks is spread over the cases of a comparison, entrant by entrant."""
+    main, definition = next(iter(comparison["definitions"].items()))
+    groups = []
+    for row in comparison["entrants"]:
+        values = [case[main][row["name"]] for case in comparison["images"]]
+        groups.append((row["name"], [value for value in values if value is not None]))
+    lead = "Every dot is a case, the line is the median; the number of cases stands behind the name."
+    return section("Spread", violin_chart(groups, definition["label"]), lead=lead)
+
+
 def _known(images: Sequence[dict[str, Any]], name: str, key: str) -> list[float]:
     values = [row["classes"][name][key] for row in images]
     return [value for value in values if value is not None]

@@ -1,12 +1,12 @@
 """The report of a comparison, made of ``comparison.json``, the pictures beside it and the runs' journals."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from morula.evaluation.charts import COLOURS, Axes, Line, interval_chart, line_chart
-from morula.evaluation.comparison import ALPHA, MAIN, SCORES, TESTED, p_text
+from morula.evaluation.charts import COLOURS, interval_chart
+from morula.evaluation.comparison import ALPHA, p_text
 from morula.evaluation.page import (
     Cell,
     Column,
@@ -26,10 +26,11 @@ from morula.evaluation.page import (
     tiles,
 )
 from morula.evaluation.pictures import embed
+from morula.evaluation.report_classes import spread_of_cases
+from morula.evaluation.report_curves import rival_curves
 from morula.evaluation.report_evaluate import counted, foot, name_list, read_json
-from morula.evaluation.report_train import read_journal, thinned
+from morula.evaluation.report_train import read_journal
 from morula.evaluation.statistics import Interval
-from morula.evaluation.summary import DEFINITIONS, STRATUM_SCORES
 
 UNFOLDED = 6
 """Disputed crops that are seen at once; the others open on a click."""
@@ -74,10 +75,29 @@ class CompareReport:
         """The whole page."""
         found = self.comparison
         parts = [self._warnings(), self._result(), self._scores(), self._strata(), self._tests()]
-        parts += [self._pictures(), self._curves(), self._effort(), self._images(), self._about()]
+        parts += [spread_of_cases(found) if found["task"] == "semantic" else Html("")]
+        parts += [self._pictures(), rival_curves(self.entrants, self.journals, self._label(self._main))]
+        parts += [self._effort(), self._images(), self._about()]
         subtitle = f"{counted(len(self.entrants), 'entrant')} · fold {found['fold']} of {found['data']}"
         subtitle += f" · {counted(found['n_images'], 'test image')}"
         return document("Comparison", subtitle, [part for part in parts if part], foot())
+
+    @property
+    def _names(self) -> list[str]:
+        """The scores, the one that ranks first."""
+        return list(self.comparison["definitions"])
+
+    @property
+    def _main(self) -> str:
+        return self._names[0]
+
+    def _label(self, score: str) -> str:
+        return self.comparison["definitions"][score]["label"]
+
+    def _columns(self, scores: Sequence[str]) -> list[Column]:
+        return [
+            Column(self._label(name), hint=self.comparison["definitions"][name]["text"]) for name in scores
+        ]
 
     def _colour(self, name: str) -> int:
         return [row["name"] for row in self.entrants].index(name)
@@ -104,16 +124,17 @@ class CompareReport:
 
     def _result(self) -> Html:
         found, best = self.comparison, self.entrants[0]
-        verdict, score = found["verdict"], best["scores"][MAIN]
+        verdict, score = found["verdict"], best["scores"][self._main]
+        objects = "" if found["n_truth"] is None else f"{number(found['n_truth'])} objects"
         trained = next((row for row in self.entrants if row.get("runs")), {})
         cards = [
             tile(
-                f"Best {DEFINITIONS[MAIN].label}: {best['name']}",
+                f"Best {self._label(self._main)}: {best['name']}",
                 number(score["value"]),
                 _range(score),
                 css="main",
             ),
-            tile("Test images", number(found["n_images"]), f"{number(found['n_truth'])} objects"),
+            tile("Test images", number(found["n_images"]), objects),
         ]
         if trained:
             n_validation = number(trained["n_validation"])
@@ -125,13 +146,12 @@ class CompareReport:
         return section("Result", notice(kind, node("strong", verdict["text"])), tiles(cards))
 
     def _scores(self) -> Html:
-        columns = [Column("entrant", numeric=False)]
-        columns += [Column(DEFINITIONS[name].label, hint=DEFINITIONS[name].text) for name in SCORES]
+        columns, names = [Column("entrant", numeric=False), *self._columns(self._names)], self._names
         best = {
-            name: max(_known(row["scores"][name] for row in self.entrants), default=None) for name in SCORES
+            name: max(_known(row["scores"][name] for row in self.entrants), default=None) for name in names
         }
         rows = [
-            [self._named(row), *(_cell(row["scores"][name], best[name]) for name in SCORES)]
+            [self._named(row), *(_cell(row["scores"][name], best[name]) for name in names)]
             for row in self.entrants
         ]
         lead = "On the same test images, with 95 % intervals over images; the best of each column is marked."
@@ -143,10 +163,9 @@ class CompareReport:
 
     def _whole(self) -> list[tuple[str, list[tuple[Row, Row]]]]:
         """The charts over all images: title, and entrant with score."""
-        names = (MAIN, "f1_50")
-        return [
-            (DEFINITIONS[name].label, [(row, row["scores"][name]) for row in self.entrants]) for name in names
-        ]
+        main, second, *_ = self._names
+        names = (main, "f1_50" if "f1_50" in self._names else second)
+        return [(self._label(name), [(row, row["scores"][name]) for row in self.entrants]) for name in names]
 
     def _chart(self, charts: Sequence[tuple[str, list[tuple[Row, Row]]]], css: str) -> Html:
         drawn = []
@@ -165,8 +184,8 @@ class CompareReport:
                     by_value.setdefault(part["value"], []).append((row, part))
             charts = [
                 (
-                    f"{DEFINITIONS[MAIN].label}, {value or '(none)'}",
-                    [(row, part["scores"][MAIN]) for row, part in rows],
+                    f"{self._label(self._main)}, {value or '(none)'}",
+                    [(row, part["scores"][self._main]) for row, part in rows],
                 )
                 for value, rows in by_value.items()
             ]
@@ -182,9 +201,9 @@ class CompareReport:
         )
 
     def _stratum(self, column: str, by_value: Mapping[str, Sequence[tuple[Row, Row]]]) -> Html:
-        names = [name for name in SCORES if name in STRATUM_SCORES]
+        names = [name for name in self._names if name in self.comparison["tested"]]
         columns = [Column(column, numeric=False), Column("entrant", numeric=False), Column("images")]
-        columns += [Column(DEFINITIONS[name].label, hint=DEFINITIONS[name].text) for name in names]
+        columns += self._columns(names)
         rows = []
         for value, parts in by_value.items():
             best = {
@@ -205,13 +224,12 @@ class CompareReport:
             *(Column(_short(name), hint=name) for name in names),
         ]
         rows = [
-            [self._named(row), *(_difference(by_pair, row["name"], other, MAIN) for other in names)]
+            [self._named(row), *(_difference(by_pair, row["name"], other, self._main) for other in names)]
             for row in self.entrants
         ]
-        label = DEFINITIONS[MAIN].label
         lead = (
-            f"Differences of the {label}, paired over images, with p-values of a two-sided sign-flip test,"
-            f" corrected for all pairs (Holm); those with p < {ALPHA} are marked."
+            f"Differences of the {self._label(self._main)}, paired over images, with p-values of a two-sided"
+            f" sign-flip test, corrected for all pairs (Holm); those with p < {ALPHA} are marked."
         )
         every = node("details", node("summary", "Every pair in every tested score"), self._all_tests())
         return section("Paired tests", table(columns, rows, css="whole matrix dense"), every, lead=lead)
@@ -222,7 +240,7 @@ class CompareReport:
         columns += [Column("p, Holm", digits=4)]
         rows = [
             [
-                *(short_name(test["first"]), short_name(test["second"]), DEFINITIONS[test["score"]].label),
+                *(short_name(test["first"]), short_name(test["second"]), self._label(test["score"])),
                 *(test["difference"], _range(test), test["p_value"], test["p_holm"]),
             ]
             for test in self.comparison["tests"]
@@ -237,7 +255,8 @@ class CompareReport:
         legend = node("div", *(node("span", node("i", css=css), text) for css, text in kinds), css="legend")
         rest = rows[UNFOLDED:]
         more = [node("details", node("summary", f"{len(rest)} more", css="more"), *rest)] if rest else []
-        lead = "The same crops under all, where they disagree most, each modality in turn; with AP@.5."
+        score = "AP@.5" if self.comparison["task"] == "instances" else "mean Dice"
+        lead = f"The same crops under all, where they disagree most, each modality in turn; with {score}."
         return section("Pictures", legend, *rows[:UNFOLDED], *more, lead=lead)
 
     def _crop(self, row: Row) -> Html:
@@ -249,43 +268,11 @@ class CompareReport:
             shown = row["entrants"][entrant["name"]]
             caption = (
                 short_name(entrant["name"]),
-                node("span", f" {number(shown['ap_50'], 2)}", css="figures"),
+                node("span", f" {number(shown['score'], 2)}", css="figures"),
             )
             alt = f"{entrant['name']} on {row['id']}"
             figures.append(picture(embed(self.folder / shown["picture"]), caption, alt=alt))
         return node("div", node("h3", short_name(row["id"])), node("div", *figures, css="gallery crops"))
-
-    def _curves(self) -> Html:
-        validation, loss = [], []
-        for row in self.entrants:
-            journal = self.journals.get(row["name"], [])
-            last = max((line["step"] for line in journal), default=1)
-            looks = [
-                (line["step"] / last * 100, line["validation"]["score"])
-                for line in journal
-                if "validation" in line
-            ]
-            losses = [(line["step"] / last * 100, line["loss"]) for line in journal if "loss" in line]
-            colour = self._colour(row["name"])
-            validation.append(replace(thinned(row["name"], looks, dots=True), colour=colour))
-            # Losses of different recipes share no unit: each is drawn as a share of where it began.
-            shares = [(x, y / losses[0][1]) for x, y in losses if losses[0][1] > 0]
-            loss.append(replace(thinned(row["name"], shares), colour=colour))
-        charts = [
-            (
-                "Validation",
-                _curve_chart(validation, Axes("% of the run", DEFINITIONS[MAIN].label, (0.0, 100.0))),
-            ),
-            (
-                "Loss",
-                _curve_chart(
-                    loss, Axes("% of the run", "loss / loss at the start", (0.0, 100.0), log_y=True)
-                ),
-            ),
-        ]
-        drawn = [node("div", node("h3", title), chart) for title, chart in charts if chart]
-        lead = "Of the first seed; validation images are a part of the training images, never test images."
-        return section("Training curves", node("div", *drawn, css="charts"), lead=lead) if drawn else Html("")
 
     def _effort(self) -> Html:
         trained = [row for row in self.entrants if row.get("runs")]
@@ -311,13 +298,14 @@ class CompareReport:
 
     def _images(self) -> Html:
         names = [row["name"] for row in self.entrants]
-        columns = [Column("image", numeric=False), Column("objects")]
+        objects = [] if self.comparison["n_truth"] is None else ["n_truth"]
+        columns = [Column("image", numeric=False), *(Column("objects") for _ in objects)]
         columns += [Column(_short(name), hint=name) for name in names]
-        images = sorted(self.comparison["images"], key=lambda row: min(row[MAIN].values()))
-        rows = [
-            [short_name(row["id"]), row["n_truth"], *(row[MAIN][name] for name in names)] for row in images
-        ]
-        lead = f"{DEFINITIONS[MAIN].label} of each test image, the worst first."
+        rows = []
+        for row in sorted(self.comparison["images"], key=lambda row: min(_defined(row[self._main].values()))):
+            scores = (row[self._main][name] for name in names)
+            rows.append([short_name(row["id"]), *(row[key] for key in objects), *scores])
+        lead = f"{self._label(self._main)} of each test image, the worst first."
         return section("Images", table(columns, rows, css="dense", search=len(rows) > 12), lead=lead)
 
     def _about(self) -> Html:
@@ -330,20 +318,25 @@ class CompareReport:
             ("Training", f"{budget} a run, {counted(found['seeds'], 'seed')}, on {found['device']}"),
             *([("Set for all", node("code", given))] if given else []),
             ("Weights, decoder", "chosen on validation images, a tenth of the training images"),
-            ("A pair matches", "IoU ≥ t"),
+            *([("A pair matches", "IoU ≥ t")] if found["task"] == "instances" else []),
             ("Intervals", "95 %, percentile bootstrap over images, 2000 resamples, fixed seed"),
             (
                 "Tests",
-                f"{', '.join(DEFINITIONS[name].label for name in TESTED)}; sign-flip permutation over images",
+                f"{', '.join(map(self._label, found['tested']))}; sign-flip permutation over images",
             ),
-            ("Winner", f"clearly better than every other entrant in the {DEFINITIONS[MAIN].label}"),
-            *((DEFINITIONS[name].label, DEFINITIONS[name].text) for name in SCORES),
+            ("Winner", f"clearly better than every other entrant in the {self._label(self._main)}"),
+            *((row["label"], row["text"]) for row in found["definitions"].values()),
         ]
         return section("Protocol and definitions", facts(rows))
 
 
 def _interval(score: Row) -> Interval:
     return Interval(*(float("nan") if score[key] is None else score[key] for key in ("value", "low", "high")))
+
+
+def _defined(values: Iterable[float | None]) -> list[float]:
+    """The values that there are; 1 when there is none."""
+    return [value for value in values if value is not None] or [1.0]
 
 
 def _known(scores: Any) -> list[float]:
@@ -388,7 +381,3 @@ def _budget(seconds: float | None) -> str:
     if seconds is None:
         return "as planned"
     return duration(seconds).removesuffix(" 0 s").removesuffix(" 0 min")
-
-
-def _curve_chart(lines: Sequence[Line], axes: Axes) -> Html:
-    return line_chart(lines, axes) if any(line.x for line in lines) else Html("")

@@ -41,8 +41,8 @@ class Definition:
     text: str
     """What it is, in one line."""
 
-    ratio: Callable[[ImageScore], Ratio]
-    """What an image adds above and below the line."""
+    ratio: Callable[[Any], Ratio]
+    """What an image (`ImageScore`; of classes: `ScoredCase`) adds above and below the line."""
 
 
 def _pooled(threshold: float, part: Callable[[Matching], Ratio]) -> Callable[[ImageScore], Ratio]:

@@ -43,7 +43,7 @@ from morula.planning.settings import check_settings
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.training.lock import hold
-from morula.training.run import Progress, Request, Run, open_selected, silent, split, start_run
+from morula.training.run import Progress, Request, Run, as_told, open_selected, silent, split, start_run
 from morula.training.train import folds_of, train
 
 FEWEST_STEPS = 1000
@@ -114,7 +114,7 @@ def compare(  # noqa: PLR0913 - each is an option of the verb
     rules = Rules(str(data.resolve()), fold, budget_s, tuple(overrides), seeds, device)
     _check_rules(rules, recipes)
     wanted = {column: tuple(sorted(values)) for column, values in (select or {}).items()}
-    dataset = open_selected(data, wanted)
+    dataset = as_told(open_selected(data, wanted), overrides)
     held_out = _hold_out(dataset, rules, wanted, out, progress)
     test = set(held_out["test"])
     samples = tuple(sample for sample in dataset.labelled if sample.id in test)
@@ -207,11 +207,8 @@ def _sound(dataset: Dataset, progress: Progress) -> list[Sample]:
     """The labelled samples without errors, equal images in one group.
 
     Raises:
-        InputError: The labels are classes, the folds of the index leak, or it has only one.
+        InputError: The folds of the index leak, or it has only one.
     """
-    if dataset.task == "semantic":
-        msg = f"{dataset.root} has classes, not objects; comparisons are of objects. Use train and evaluate."
-        raise InputError(msg)
     report = check(dataset.root, progress=progress("check"))
     samples = splits.tie([s for s in dataset.samples if s.id not in report.unusable], report.duplicates)
     labelled = [sample for sample in samples if sample.labels]

@@ -150,7 +150,7 @@ class Run:
     def dataset(self) -> Dataset:
         """The selected samples, those that the doctor found broken included."""
         request = self.request()
-        return _as_told(open_selected(Path(request.data), request.select), request)
+        return as_told(open_selected(Path(request.data), request.select), request.overrides)
 
     def labelled(self) -> tuple[Sample, ...]:
         """The labelled samples that are sound: those that the fingerprint is about."""
@@ -196,9 +196,9 @@ def open_selected(data: Path, select: Mapping[str, Sequence[str]]) -> Dataset:
     return chosen
 
 
-def _as_told(dataset: Dataset, request: Request) -> Dataset:
+def as_told(dataset: Dataset, overrides: Sequence[str]) -> Dataset:
     """What the labels mean, where the user says so by ``--set`` rather than in the data set."""
-    told = parse_overrides(request.overrides)
+    told = parse_overrides(overrides)
     known = {key: told[key] for key in ("task", "classes") if key in told}
     return replace(dataset, **known) if known else dataset
 
