@@ -56,6 +56,7 @@ _CHANNEL_COLOURS = ((0, 1, 0), (1, 0, 1), (0, 0.6, 1), (1, 0.8, 0), (1, 0.2, 0.2
 _LIGHT = 110
 _GAP_PX = 8
 _NEIGHBOURHOOD_PX = 4
+_SPARSE_PX = 256
 _SUBPIXEL_BITS = 4
 
 
@@ -143,8 +144,11 @@ def _render(image: Image, shape: tuple[int, int]) -> Picture:
     step = max(1, min(n // (2 * m) for n, m in zip(image.pixels.shape[1:], shape, strict=True)))
     few = np.moveaxis(image.pixels[:, ::step, ::step], 0, -1).astype(np.float32)
     rgb = _to_rgb(np.nan_to_num(few, posinf=0.0, neginf=0.0), image.channels)
-    how = cv2.INTER_AREA if rgb.shape[0] > shape[0] else cv2.INTER_CUBIC
-    return (np.clip(cv2.resize(rgb, shape[::-1], interpolation=how), 0, 1) * 255).astype(np.uint8)
+    if rgb.shape[:2] != shape:
+        how = cv2.INTER_AREA if rgb.shape[0] > shape[0] else cv2.INTER_CUBIC
+        rgb = cv2.resize(rgb, shape[::-1], interpolation=how).reshape(*shape, -1).clip(0, 1)
+    picture = (rgb * 255).astype(np.uint8)
+    return picture if picture.shape[-1] == 3 else np.repeat(picture, 3, -1)
 
 
 def _shrink(labels: Labels, shape: tuple[int, int]) -> Labels:
@@ -158,12 +162,12 @@ def _shrink(labels: Labels, shape: tuple[int, int]) -> Labels:
 
 
 def _to_rgb(pixels: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
-    """Channels-last pixels as RGB, 0 to 1, stretched from the 0.3rd to the 99.8th percentile."""
+    """Channels-last pixels as RGB or grey, 0 to 1, stretched from the 0.3rd to the 99.8th percentile."""
     if channels[:3] == ("red", "green", "blue"):
         # One range for all three: hues stay as they are.
         return _unit(pixels[..., :3])
     if len(channels) == 1:
-        return np.repeat(_lift(_unit(pixels)), 3, -1)
+        return _lift(_unit(pixels))
     total = np.zeros((*pixels.shape[:2], 3), np.float32)
     for index in range(pixels.shape[-1]):
         colour = np.array(_CHANNEL_COLOURS[index % len(_CHANNEL_COLOURS)], np.float32)
@@ -172,20 +176,27 @@ def _to_rgb(pixels: np.ndarray, channels: tuple[str, ...]) -> np.ndarray:
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
-    low, high = np.percentile(values, [0.3, 99.8])
+    low, high = np.percentile(_sparse(values), [0.3, 99.8]).astype(np.float32)
     if high <= low:
         # A few objects on an even ground: the whole range shows them.
         low, high = float(values.min()), float(values.max())
-    return np.clip((values - low) / (high - low if high > low else 1), 0, 1).astype(np.float32)
+    scaled = (values - low) * np.float32(1 / (high - low if high > low else 1))
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def _sparse(values: np.ndarray) -> np.ndarray:
+    """Every n-th row and column: enough to see how light a picture is."""
+    step = max(1, min(values.shape[:2]) // _SPARSE_PX)
+    return values[::step, ::step]
 
 
 def _lift(grey: np.ndarray) -> np.ndarray:
     """Mostly dark pictures get a gamma that lifts their faint objects."""
-    return grey**0.6 if np.median(grey) < 0.2 else grey
+    return grey**0.6 if np.median(_sparse(grey)) < 0.2 else grey
 
 
 def _palette(picture: Picture) -> np.ndarray:
-    return np.array(ON_LIGHT if np.median(picture) > _LIGHT else ON_DARK, np.uint8)
+    return np.array(ON_LIGHT if np.median(_sparse(picture)) > _LIGHT else ON_DARK, np.uint8)
 
 
 def _distinct_colours(labels: Labels, found: Outlines, palette: np.ndarray) -> np.ndarray:
@@ -201,13 +212,39 @@ def _neighbours(labels: Labels, ids: np.ndarray) -> Int64[np.ndarray, "_ 2"]:
     """Pairs of ranks in `ids` whose objects lie within a few pixels of each other along an axis."""
     ranks = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, np.int64)
     ranks[ids] = np.arange(len(ids))
-    pairs = [np.zeros((0, 2), np.int64)]
-    for reach in range(1, _NEIGHBOURHOOD_PX + 1):
-        for a, b in ((labels[reach:], labels[:-reach]), (labels[:, reach:], labels[:, :-reach])):
-            near = (a != b) & (a > 0) & (b > 0)
-            pairs.append(np.unique(np.column_stack([ranks[a[near]], ranks[b[near]]]), axis=0))
-    joined = np.concatenate(pairs)
-    return np.unique(np.concatenate([joined, joined[:, ::-1]]), axis=0)
+    pairs = np.unique(_near(labels, ranks, len(ids), _NEIGHBOURHOOD_PX))
+    return np.stack(np.divmod(pairs, max(1, len(ids))), 1)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _near(labels, ranks, count, reach):
+    """Pairs as ``rank * count + rank``, both ways, with repeats: objects that follow each other on a line."""
+    height, width = labels.shape
+    found, used = np.empty(4096, np.int64), 0
+    # The object last met in this row, and in every column, and where.
+    above, above_at = np.zeros(width, labels.dtype), np.zeros(width, np.int64)
+    for y in range(height):
+        left, left_at = labels[y, 0], 0
+        for x in range(width):
+            label = labels[y, x]
+            if label <= 0:
+                continue
+            if used + 4 > len(found):
+                longer = np.empty(2 * len(found), np.int64)
+                longer[:used] = found[:used]
+                found = longer
+            if left > 0 and left != label and x - left_at <= reach:
+                found[used] = ranks[left] * count + ranks[label]
+                found[used + 1] = ranks[label] * count + ranks[left]
+                used += 2
+            if above[x] > 0 and above[x] != label and y - above_at[x] <= reach:
+                found[used] = ranks[above[x]] * count + ranks[label]
+                found[used + 1] = ranks[label] * count + ranks[above[x]]
+                used += 2
+            left, left_at = label, x
+            above[x], above_at[x] = label, y
+    return found[:used]
 
 
 @njit(cache=True, nogil=True)
