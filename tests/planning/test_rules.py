@@ -131,6 +131,7 @@ def test_precision(make_facts):
 def test_tile_size(make_facts):
     assert rules.tile_size(make_facts(), (256, 256), (16, 16)).value == (512, 512)
     assert rules.tile_size(make_facts(), (256, 1024), (24, 24)).value == (528, 1024)
+    assert rules.tile_size(make_facts(), (256, 256), (32, 32), light=True).value == (1024, 1024)
     assert rules.tile_size(make_facts(ndim=3), (40, 64, 64), (4, 8, 8)).value == (60, 96, 96)
 
 

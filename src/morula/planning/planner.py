@@ -261,7 +261,10 @@ def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:
     if draft.from_recipe("training.patch_size") and within.value != patch:
         patch = draft.overrule("training.patch_size", within)
     draft.settle("halo_px", rules.halo(facts, zoom, patch))
-    draft.settle("inference.tile_size", rules.tile_size(facts, patch, divisors))
+    light = facts.ndim == 2 and network.get("kind") == "residual_unet" and network.get("norm") != "instance"
+    draft.settle("inference.tile_size", rules.tile_size(facts, patch, divisors, light=light))
+    if light:
+        draft.settle("inference.overlap", Decision(0.125, "128 px are what neighbouring tiles need to agree"))
     batch = draft.number("training.batch_size", rules.batch_size(patch))
     n_steps = draft.number("training.steps", rules.steps(facts, zoom, patch, batch))
     draft.settle("training.ema", rules.averaging(n_steps))

@@ -263,11 +263,21 @@ def precision(facts: Fingerprint) -> Decision:
     return Decision("float32", "the processor has no bfloat16 units")
 
 
-def tile_size(facts: Fingerprint, patch: Sequence[int], divisors: Sequence[int]) -> Decision:
-    """Prediction tile."""
+def tile_size(
+    facts: Fingerprint, patch: Sequence[int], divisors: Sequence[int], *, light: bool = False
+) -> Decision:
+    """Prediction tile.
+
+    Args:
+        facts: Of the data set.
+        patch: Training patch, in working pixels.
+        divisors: Of the network, per axis.
+        light: The network holds few numbers per pixel, and normalises by what it learnt, not by the tile.
+    """
     if facts.ndim == 2:
+        side = 1024 if light else 512
         return Decision(
-            tuple(max(_up(512, step), side) for side, step in zip(patch, divisors, strict=True)),
+            tuple(max(_up(side, step), edge) for edge, step in zip(patch, divisors, strict=True)),
             "large tiles waste little overlap",
         )
     return Decision(
