@@ -5,7 +5,7 @@
 AP pools TP, FP and FN over images; the DSB score is the mean over images of the mean AP over IoU .50 to .95;
 a pair matches at IoU >= t. Intervals: 95 %, bootstrap over images. For the model also how far its confidence
 can be trusted: the expected calibration error over objects, and the rank correlation over images between
-mean confidence and F1.
+reliability (beside it: mean confidence) and F1.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import ndimage
-from scipy.stats import spearmanr
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
@@ -30,6 +29,7 @@ from morula.evaluation.evaluate import score_pairs
 from morula.labels.components import connected_components
 from morula.prediction.calibration import expected_calibration_error, hits
 from morula.prediction.model import Model
+from morula.prediction.reliability import rank_correlation
 from morula.types import Labels
 
 SCORES = ("ap_50", "ap_75", "ap_90", "dsb", "f1_50", "pq")
@@ -57,23 +57,28 @@ def baseline(dataset: Dataset) -> Pairs:
         yield sample.id, dataset.labels(sample), found, dict(sample.attributes)
 
 
-def predictions(dataset: Dataset, model: Model, objects: dict[str, list[tuple[float, bool]]]) -> Pairs:
-    """Id, truth, the model's prediction and columns; confidence and hit of every object go into `objects`."""
+Judged: TypeAlias = dict[str, tuple[list[tuple[float, bool]], float]]
+"""By image: confidence and hit of every object, and the reliability of the image."""
+
+
+def predictions(dataset: Dataset, model: Model, judged: Judged) -> Pairs:
+    """Id, truth, the model's prediction and columns; how far it says it can be trusted goes into `judged`."""
     for sample in dataset.labelled:
         found, truth = model.segment(dataset.image(sample)), dataset.labels(sample)
-        objects[sample.id] = hits(truth, found.labels, found.confidence)
+        judged[sample.id] = hits(truth, found.labels, found.confidence), found.reliability or 0.0
         yield sample.id, truth, found.labels, dict(sample.attributes)
 
 
-def trust(objects: dict[str, list[tuple[float, bool]]], metrics: dict[str, Any]) -> dict[str, Any]:
-    """Calibration error over objects, and Spearman's correlation of mean confidence and F1 over images."""
-    every = [item for found in objects.values() for item in found]
+def trust(judged: Judged, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Calibration error over objects, and over images with objects Spearman's correlation with F1."""
+    every = [item for objects, _ in judged.values() for item in objects]
     error, bins = expected_calibration_error(np.array([c for c, _ in every]), np.array([h for _, h in every]))
     f1 = {row["id"]: row["f1_50"] for row in metrics["images"]}
-    named = [name for name, found in objects.items() if found]
-    means = [float(np.mean([c for c, _ in objects[name]])) for name in named]
-    ranks = spearmanr(means, [f1[name] for name in named]).statistic
-    return {"ece": error, "bins": bins, "spearman": float(ranks), "n_objects": len(every)}
+    named = {name: found for name, found in judged.items() if found[0]}
+    reliability = [(value, f1[name]) for name, (_, value) in named.items()]
+    means = [(float(np.mean([c for c, _ in objects])), f1[name]) for name, (objects, _) in named.items()]
+    ranks = {"spearman": rank_correlation(reliability), "spearman_of_confidence": rank_correlation(means)}
+    return {"ece": error, "bins": bins, **ranks, "n_objects": len(every)}
 
 
 def row(name: str, scores: dict[str, Any], keys: tuple[str, ...] = SCORES) -> str:
@@ -96,8 +101,8 @@ def main() -> None:
     facts = {"date": date.today().isoformat(), "machine": platform.processor() or platform.machine()}
     print(f"{len(dataset.labelled)} images of {options.data.name} ({', '.join(options.select) or 'all'})")
     print(f"{'':<34}" + "".join(f"{key:>9}" for key in SCORES))
-    objects: dict[str, list[tuple[float, bool]]] = {}
-    found = predictions(dataset, Model.load(options.model), objects)
+    judged: Judged = {}
+    found = predictions(dataset, Model.load(options.model), judged)
     for name, pairs in ((options.model, found), ("Otsu + watershed", baseline(dataset))):
         start = time.perf_counter()
         metrics = score_pairs(pairs)
@@ -107,10 +112,11 @@ def main() -> None:
             for stratum in strata if column == "modality" else ():
                 print(row(f"  {stratum['value']} ({stratum['n_images']})", stratum))
         facts[Path(name).name] = {**metrics, "seconds": seconds}
-    trusted = trust(objects, facts[Path(options.model).name])
+    trusted = trust(judged, facts[Path(options.model).name])
     facts["confidence"] = trusted
     print(f"confidence: calibration error {trusted['ece']:.3f} over {trusted['n_objects']} objects, ", end="")
-    print(f"rank correlation with F1 over images {trusted['spearman']:.2f}")
+    print(f"rank correlation of reliability with F1 over images {trusted['spearman']:.2f} ", end="")
+    print(f"(of mean confidence {trusted['spearman_of_confidence']:.2f})")
     if options.json:
         options.json.write_text(json.dumps(facts, indent=1))
 

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from morula.data.files import write_atomic
+from morula.prediction.calibration import Calibration
 from morula.prediction.shipped import weight_files
 from morula.spec import dump_toml
 from morula.training.checkpoint import save_weights
@@ -35,7 +36,8 @@ def ship(run: Path, name: str, description: str) -> None:
         save_weights(target, small)
         count = sum(value.numel() for value in weights.values() if value.dtype == torch.float32)
         print(f"{target}: {count / 1e6:.2f} M numbers, {target.stat().st_size / 1e6:.1f} MB")
-    if not (run / "calibration.toml").exists():
+    known = Calibration.load(run)
+    if known is None or not known.seen:
         evaluate_run(Run(run))
     for file in ("plan.toml", "tuned.toml", "calibration.toml"):
         if (run / file).exists():

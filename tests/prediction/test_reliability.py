@@ -170,7 +170,7 @@ def test_doubts_in_words():
     assert doubts(sure) == ()
     assert doubts(replace(sure, confidence={1: 0.4})) == ("most objects are uncertain",)
     assert doubts(replace(sure, confidence={1: 0.65})) == ("many objects are uncertain",)
-    assert doubts(replace(sure, unexplained=0.5)) == ("much that looks like objects belongs to none",)
+    assert doubts(replace(sure, unexplained=0.5)) == ("much of what looks like objects was left out",)
     assert doubts(replace(sure, undecided=0.2)) == ("unclear where objects touch",)
     for usual, words in ((3.0, "larger"), (60.0, "smaller")):
         plan = echo_plan(scaling=Scaling(diameter_px=usual))
@@ -203,6 +203,10 @@ def test_unusual_images_are_looked_at():
         ("wide", ["unusually large"]),
     ]
     assert look_first(rows[5:]) == []
+
+
+def test_classes_that_are_not_there_are_looked_at():
+    assert look_first([{"id": "a", "n_objects": 0, "reliability": None}])[0][1] == ["nothing found"]
 
 
 def test_files_without_the_new_fields_are_read(tmp_path: Path):

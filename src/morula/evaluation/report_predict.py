@@ -96,13 +96,14 @@ class PredictReport:
     def page(self) -> str:
         """The whole page."""
         review = look_first(self.done)
+        reasons = {row["id"]: why for row, why in review}
         parts = [
             self._failures(),
             self._warnings(),
             self._overview(review),
             _first_section(review),
-            self._pictures(),
-            self._table({row["id"]: reasons for row, reasons in review}),
+            self._pictures(reasons),
+            self._table(reasons),
             self._distributions(),
             self._about(),
         ]
@@ -140,19 +141,19 @@ class PredictReport:
         ]
         return section("Overview", tiles(cards))
 
-    def _pictures(self) -> Html:
+    def _pictures(self, reasons: Mapping[str, list[str]]) -> Html:
         rows = [row for row in self.done if row.get("overlay") and (self.folder / row["overlay"]).is_file()]
         if not rows:
             return Html("")
         shown = rows[:MOST_PICTURES]
-        figures = [_figure(row, self.folder / row["overlay"]) for row in shown]
+        figures = [_figure(row, self.folder / row["overlay"], reasons.get(row["id"], [])) for row in shown]
         lead = "The least reliable first." if len(shown) > 1 else ""
         if len(rows) > len(shown):
             kept = f"The {len(shown)} least reliable of {number(len(rows))} images"
             lead = f"{kept}; the others lie in the folder."
         return section("Pictures", gallery(figures), lead=lead)
 
-    def _table(self, review: Mapping[str, list[str]]) -> Html:
+    def _table(self, reasons: Mapping[str, list[str]]) -> Html:
         columns = [
             Column("image", numeric=False),
             Column("objects"),
@@ -165,7 +166,7 @@ class PredictReport:
         ]
         keys = ("n_objects", "median_diameter_px", "zoom", "mean_confidence", "reliability", "seconds")
         rows = [
-            [short_name(row["id"]), *(row.get(key) for key in keys), _badges(review.get(row["id"], []))]
+            [short_name(row["id"]), *(row.get(key) for key in keys), _badges(reasons.get(row["id"], []))]
             for row in self.done
         ]
         rows += [
@@ -268,13 +269,14 @@ def _badges(reasons: Iterable[str]) -> Html:
     return join(join((node("span", reason, css="badge warn"), " ")) for reason in reasons)
 
 
-def _figure(row: Mapping[str, Any], path: Path) -> Html:
+def _figure(row: Mapping[str, Any], path: Path, reasons: Sequence[str]) -> Html:
     shown = [counted(row.get("n_objects") or 0, "object")]
     for key, name in (("mean_confidence", "confidence"), ("reliability", "reliability")):
         if row.get(key) is not None:
             shown.append(f"{name} {number(float(row[key]), 2)}")
-    caption = (short_name(row["id"]), node("br"), node("span", " · ".join(shown), css="figures"))
-    return picture(embed(path, longest_px=PICTURE_PX), caption, alt=row["id"])
+    lines = [short_name(row["id"]), node("span", " · ".join(shown), css="figures")]
+    caption = join(line for part in lines for line in (part, node("br")))
+    return picture(embed(path, longest_px=PICTURE_PX), (caption, _badges(reasons)), alt=row["id"])
 
 
 def _median(values: Sequence[Number]) -> float | None:

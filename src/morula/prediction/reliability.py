@@ -46,6 +46,8 @@ FEW_IMAGES = 8
 Row = Sequence[float] | np.ndarray
 """What `morula.planning.modality.features` measures of one image."""
 
+NOTHING = "nothing found"
+
 _USUAL = 95
 _MUCH = 0.2
 _SIZE_SLACK = 1.5
@@ -141,7 +143,7 @@ def judge(
     doubts = ["unlike the training images"] if distance > FAR else []
     scores = found.confidence
     if not scores:
-        return replace(found, reliability=0.0, doubts=("nothing found", *doubts))
+        return replace(found, reliability=0.0, doubts=(NOTHING, *doubts))
     doubts += _size_doubts(found.labels, plan)
     if curve is None:
         return replace(found, reliability=float(np.mean([*scores.values()])), doubts=tuple(doubts))
@@ -152,7 +154,7 @@ def judge(
     if np.mean([*plain.values()]) < 0.5:
         doubts.append("most objects are uncertain")
     if found.unexplained > curve.unexplained + _MUCH:
-        doubts.append("much that looks like objects belongs to none")
+        doubts.append("much of what looks like objects was left out")
     if curve.undecided * found.undecided > _MUCH:
         doubts.append("unclear where objects touch")
     if reliability < UNRELIABLE and not doubts:
@@ -218,7 +220,7 @@ def look_first(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any
     usual = {key: _fences([row.get(key) or 0 for row in done]) for key in ("n_objects", "median_diameter_px")}
     found = []
     for row in done:
-        reasons = list(row.get("doubts") or ())
+        reasons = list(row.get("doubts") or ([] if row.get("n_objects") else [NOTHING]))
         for key, small, large in (
             ("n_objects", "unusually few", "unusually many"),
             ("median_diameter_px", "unusually small", "unusually large"),
@@ -233,9 +235,9 @@ def look_first(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any
 
 
 def certainty(row: Mapping[str, Any]) -> float:
-    """Reliability; in records that lack it the mean confidence, and -1 where nothing was found."""
-    value = row.get("reliability", row.get("mean_confidence"))
-    return -1.0 if value is None else float(value)
+    """Reliability; where it is not known the mean confidence, and -1 where there is none."""
+    known = [row[key] for key in ("reliability", "mean_confidence") if row.get(key) is not None]
+    return float(known[0]) if known else -1.0
 
 
 def _fences(values: Sequence[float | int]) -> tuple[float, float]:
