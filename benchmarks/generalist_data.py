@@ -2,8 +2,8 @@
 
     python benchmarks/generalist_data.py DATA OUT
 
-`DATA` holds ``dsb2018``, ``kromp2020`` and ``t98g``; `OUT` receives images, labels and an ``index.csv`` with the
-columns `source`, `modality`, `field` and `fold`: that of ``dsb2018``'s own index, elsewhere the place in the
+`DATA` holds ``dsb2018``, ``kromp2020`` and ``t98g``; `OUT` receives images, labels and an ``index.csv`` with
+the columns `source`, `modality`, `field` and `fold`: that of ``dsb2018``'s own index, elsewhere the place in the
 order of ids modulo 4. Images whose median object is above 48 px across are shrunk to that, with their
 labels: prediction brings large objects to such a size, too.
 """
@@ -68,7 +68,8 @@ def _copy(dataset: Dataset, sample: Sample, out: Path, id_: str) -> tuple[int, .
     target = out / "images" / f"{id_}.tif"
     target.parent.mkdir(parents=True, exist_ok=True)
     with write_atomic(target) as temporary:
-        tifffile.imwrite(temporary, pixels, photometric="rgb" if colours else "minisblack", compression="zstd")
+        kind = "rgb" if colours else "minisblack"
+        tifffile.imwrite(temporary, pixels, photometric=kind, compression="zstd")
     write_labels(out / "labels" / f"{id_}.tif", labels)
     return shape
 

@@ -1,10 +1,10 @@
-"""Four-fold cross-validation of a small data set: each image is scored by a model that has not seen its fold.
+"""Four-fold cross-validation of a small data set: no image is scored by a model that has seen its fold.
 
-    python benchmarks/out_of_fold.py DATA -o RUNS [--from MODEL] [--steps N] [--recipe NAME] [--set KEY=VALUE]...
+    python benchmarks/out_of_fold.py DATA -o RUNS [--from MODEL] [--steps N] [--set KEY=VALUE]...
 
-Folds are those of the index, or the place in the order of ids modulo 4. Each fold's model chooses its weights and
-decoder on images of the other folds alone. Resumable: what is trained stays trained. Scores pool TP, FP and
-FN over all images; they are written to ``RUNS/out_of_fold.json``.
+Folds are those of the index, or the place in the order of ids modulo 4. Each fold's model chooses weights
+and decoder on images of the other folds alone. Resumable: what is trained stays trained. Scores pool TP, FP
+and FN over all images; they are written to ``RUNS/out_of_fold.json``.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from datetime import date
 from pathlib import Path
 
 from accuracy import SCORES, otsu_watershed, row
-
 from morula.data.dataset import Dataset
 from morula.data.files import write_text
 from morula.data.layouts import open_dataset
