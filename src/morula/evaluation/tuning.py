@@ -4,7 +4,6 @@ Coordinate search: one field after the other, each over a grid that shrinks arou
 It is cheap because no network runs, and it always gives the same result.
 """
 
-import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import numpy as np
 from morula.data.files import write_atomic
 from morula.errors import InputError
 from morula.evaluation.metrics import match_image, mean_ap
+from morula.planning.machine import usable_cores
 from morula.representations.base import Representation, decode_to_shape
 from morula.representations.tuned import (
     TunableField,
@@ -126,7 +126,7 @@ class _Search:
             return mean_ap(match_image(truth, found))
 
         # The kernels let go of the interpreter; the result does not depend on the number of threads.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(usable_cores()) as pool:
             return float(np.mean(list(pool.map(one, self.examples))))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from morula.errors import InputError
+from morula.planning.machine import usable_cores
 from morula.prediction.engines import Graph
 from morula.prediction.mirror import mirror_back, mirror_batch, mirrorings
 from morula.prediction.tiles import TileGrid, cut, stitch
@@ -120,6 +121,11 @@ def check_device(device: str) -> None:
     except (RuntimeError, AssertionError, ValueError) as error:
         msg = f"device {device!r} cannot be used: {str(error).splitlines()[0]} Choose --device cpu."
         raise InputError(msg) from error
+
+
+def keep_to_cores() -> None:
+    """Let torch, and the engines that follow it, start no more threads than this process has cores."""
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
 
 
 def best_precision(device: str) -> Precision:

@@ -8,6 +8,7 @@ image that fits is one block.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -84,7 +85,7 @@ def decode_blocks(
         spacing: Pixel size on the working grid.
     """
     strides = {head.name: head.stride for head in representation.heads(len(shape))}
-    window = Window(bands, strides)
+    window = Window(_ahead(bands) if len(blocks) > 1 else bands, strides)
     seams = _Seams(shape)
     doubt = np.zeros(3)
     for block in blocks:
@@ -97,6 +98,15 @@ def decode_blocks(
         doubt += doubt_sums(labels, foreground, border, rows)
     unexplained, undecided = (doubt[1:] / doubt[0] if doubt[0] > 0 else np.zeros(2)).tolist()
     return replace(seams.finish(), unexplained=unexplained, undecided=undecided)
+
+
+def _ahead(bands: Iterator[tuple[int, Maps]]) -> Iterator[tuple[int, Maps]]:
+    """The same, each made while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, bands, None)
+        while (band := coming.result()) is not None:
+            coming = pool.submit(next, bands, None)
+            yield band
 
 
 def coarsest(heads: tuple[Head, ...]) -> int:

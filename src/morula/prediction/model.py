@@ -18,7 +18,15 @@ from morula.prediction.calibration import Calibration
 from morula.prediction.classes import decode_classes
 from morula.prediction.confidence import needed_heads
 from morula.prediction.engines import Engine, accelerate, choose_engine
-from morula.prediction.ensemble import Ensemble, Precision, Progress, best_precision, check_device, ready
+from morula.prediction.ensemble import (
+    Ensemble,
+    Precision,
+    Progress,
+    best_precision,
+    check_device,
+    keep_to_cores,
+    ready,
+)
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.reliability import judge
 from morula.prediction.scale import Diameter, estimate_zoom, is_estimated
@@ -91,6 +99,7 @@ class Model:
         plan = read_plan(folder)
         files = weight_files(folder, weights)
         check_device(device)
+        keep_to_cores()
         chosen = choose_engine(engine, device)
         loaded = [ready(_load_network(plan, path), plan.ndim, device) for path in files]
         networks = tuple(accelerate(n, plan, path, chosen) for n, path in zip(loaded, files, strict=True))

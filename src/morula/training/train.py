@@ -27,7 +27,7 @@ from morula.evaluation.tuning import tune, write_tuned
 from morula.planning.fingerprint import Fingerprint
 from morula.planning.modality import inverted
 from morula.planning.plan import Plan
-from morula.prediction.ensemble import check_device
+from morula.prediction.ensemble import check_device, keep_to_cores
 from morula.prediction.model import Model
 from morula.prediction.record import peak_memory_mb
 from morula.prediction.reliability import Scored, calibrate, cross_check
@@ -89,6 +89,7 @@ def train(
     """
     started = time.monotonic()
     check_device(device)
+    keep_to_cores()
     work = Run(run) if request is None else start_run(run, request)
     # Where there is no run, nothing is written.
     work.request()
