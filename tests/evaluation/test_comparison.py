@@ -21,7 +21,7 @@ from morula.evaluation.comparison import (
     summarize_contest,
 )
 from morula.evaluation.disputes import write_disputes
-from morula.evaluation.metrics import score_image
+from morula.evaluation.metrics import ImageScore, score_image
 from morula.evaluation.report import CompareReport
 from morula.evaluation.summary import ScoredImage, summarize
 
@@ -48,6 +48,7 @@ def test_one_entrant_has_the_scores_of_an_evaluation(dataset: Path, predicted: P
     images = [
         ScoredImage(sample.id, score, sample.attributes)
         for sample, (score,) in zip(contest.samples, contest.scores["one"], strict=True)
+        if isinstance(score, ImageScore)
     ]
     expected = summarize(images)
     row = found["entrants"][0]
