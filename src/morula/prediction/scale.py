@@ -119,19 +119,19 @@ def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
         look: Looks at the image at one zoom; None where there is too little to see.
         usual_px: From `usual_diameter`.
     """
-    looks = [found for zoom in _COARSE if (found := look(zoom)) is not None]
-    if not looks:
-        return 1.0
-    best = max(looks, key=lambda seen: seen.score(usual_px))
-    trained = looks[-1].score(usual_px)
+    looks = {zoom: seen for zoom in _COARSE if (seen := look(zoom)) is not None}
     for zoom in _FINE:
-        # Finer ones cost as much as the others together: only where the objects are small.
-        finer = look(zoom) if zoom == 2 * best.zoom and 0 < best.diameter_px < usual_px else None
-        if finer is None or finer.score(usual_px) <= best.score(usual_px):
+        # These cost as much as all the others: only where the objects are small.
+        coarser = looks.get(zoom / 2)
+        if coarser is None or not 0 < coarser.diameter_px < usual_px:
             break
-        best = finer
-    known = best.sureness >= LEAST_SURE and best.score(usual_px) > trained + MARGIN
-    return best.zoom if known else 1.0
+        if (seen := look(zoom)) is not None:
+            looks[zoom] = seen
+    if 1.0 not in looks:
+        return 1.0
+    best = max(looks.values(), key=lambda seen: seen.score(usual_px))
+    better = best.score(usual_px) > looks[1.0].score(usual_px) + MARGIN
+    return best.zoom if better and best.sureness >= LEAST_SURE else 1.0
 
 
 def busiest(pixels: np.ndarray, normalizer: Normalizer, side_px: float) -> tuple[int, ...]:
@@ -145,8 +145,8 @@ def busiest(pixels: np.ndarray, normalizer: Normalizer, side_px: float) -> tuple
     step = max(1, math.ceil(max(pixels.shape[1:]) / _THUMBNAIL_PX))
     small = normalizer.apply(pixels[:, ::step, ::step]).mean(0)
     slope = np.abs(np.diff(small, axis=0, prepend=small[:1])) + np.abs(np.diff(small, prepend=small[:, :1]))
-    # Dirt and edges of the slide are steep, objects are many.
-    slope = np.minimum(slope, np.percentile(slope, 95))
+    # Dirt and edges of the slide are steeper than objects, which are many.
+    slope = np.minimum(slope, 1)
     width = [min(n, max(1, round(side_px / step))) for n in slope.shape]
     total = np.pad(slope.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     high, wide = width
