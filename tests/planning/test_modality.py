@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morula.planning.modality import cluster, features, modality_names
+from morula.planning.modality import appearance, cluster, features, inverted, modality_names
 
 
 def bright_on_dark(seed: int) -> np.ndarray:
@@ -32,6 +33,27 @@ def test_features_of_odd_images():
     assert not features(np.full((1, 5, 5), 7, np.uint8)).any()
     assert np.isfinite(features(np.array([[[np.nan, 1.0], [np.inf, 3.0]]]))).all()
     assert features(np.zeros((3, 1, 1), np.float32)).shape == (4,)
+
+
+def test_steepness_by_hand():
+    ramp = np.tile(np.linspace(0, 1, 101), (1, 101, 1))
+    assert appearance(ramp)[-1] == pytest.approx(0.01, rel=0.01)
+    stripes = np.tile(np.array([0, 9, 9, 0], np.uint16), (3, 64, 16))
+    assert appearance(stripes)[-1] == 1
+    assert not appearance(np.full((1, 8, 8), 3.0)).any()
+    assert np.isfinite(appearance(np.full((2, 4, 5, 1), np.nan))).all()
+
+
+def test_appearance_begins_with_the_features_and_knows_negatives():
+    for image in (bright_on_dark(3), coloured(3)):
+        seen = appearance(image)
+        np.testing.assert_array_equal(seen[:-1], features(image))
+        np.testing.assert_allclose(appearance(255 - image), inverted(seen), atol=1e-9)
+
+
+def test_a_large_image_looks_as_its_parts_do():
+    small = bright_on_dark(0)
+    np.testing.assert_allclose(appearance(np.tile(small, (1, 24, 24))), appearance(small), atol=0.05)
 
 
 def test_three_kinds_are_found_without_names():

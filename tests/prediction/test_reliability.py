@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from echo import echo_model, echo_plan
 from morula.data.sample import Image
-from morula.planning.modality import features
+from morula.planning.modality import appearance
 from morula.planning.plan import Scaling
 from morula.prediction.calibration import Calibration
 from morula.prediction.confidence import doubt_sums
@@ -136,7 +136,7 @@ def test_nothing_found():
 
 def test_a_familiar_image_keeps_its_confidence():
     image = squares()
-    curve = IDENTITY.model_copy(update={"seen": (tuple(features(image.pixels).tolist()),)})
+    curve = IDENTITY.model_copy(update={"seen": (tuple(appearance(image.pixels).tolist()),)})
     found = replace(echo_model(), calibration=curve).segment(image)
     assert found.doubts == ()
     assert found.confidence == echo_model().segment(image).confidence
@@ -146,7 +146,7 @@ def test_a_familiar_image_keeps_its_confidence():
 
 def test_an_image_unlike_the_training_images_is_trusted_less():
     image = squares()
-    colour, *others = features(image.pixels).tolist()
+    colour, *others = appearance(image.pixels).tolist()
     far = (colour + 1, *others)
     near = replace(echo_model(), calibration=IDENTITY).segment(image)
     found = replace(echo_model(), calibration=IDENTITY.model_copy(update={"seen": (far,)})).segment(image)

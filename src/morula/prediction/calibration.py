@@ -42,7 +42,7 @@ class Calibration(Spec, frozen=True):
     """F1 that an image loses per unit of `Segmentation.undecided`, beyond what confidence says."""
 
     seen: tuple[tuple[float, ...], ...] = ()
-    """`morula.planning.modality.features` of the images that the network was trained on, thinned."""
+    """`morula.planning.modality.appearance` of the images that the network was trained on, thinned."""
 
     @model_validator(mode="after")
     def _points_rise(self) -> "Calibration":

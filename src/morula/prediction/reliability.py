@@ -6,7 +6,7 @@ Mean confidence is the share of objects that are expected to be right. Borders b
 between yes and no say how many objects are split or merged; what that costs is fitted on validation images.
 Familiarity is below 1 where the calibration cannot hold, for it was made on images of another kind: where the
 intensities are far from those of every training image (nearest neighbour, Sun et al. 2022,
-https://arxiv.org/abs/2204.06507, on four simple features), and where much foreground lies outside the
+https://arxiv.org/abs/2204.06507, on five simple features), and where much foreground lies outside the
 objects. Every object's confidence is multiplied by it. Agreement between mirror images and the size of the
 objects were measured too; they add nothing.
 """
@@ -21,7 +21,7 @@ from jaxtyping import Num
 
 from morula.labels.matching import match
 from morula.labels.measure import diameters
-from morula.planning.modality import features
+from morula.planning.modality import appearance
 from morula.planning.plan import Plan
 from morula.prediction.calibration import Calibration, expected_calibration_error, fit, hits
 from morula.prediction.segmentation import Segmentation
@@ -31,11 +31,11 @@ UNRELIABLE = 0.7
 """An image of which less is expected to be right should be looked at."""
 
 FAR = 0.25
-"""Distance in features beyond which an image is unlike the training images. Of three data sets, 99 % of the
-images lie within 0.2 of another one; photographs, gradients and noise mostly beyond 0.3."""
+"""Distance in appearance beyond which an image is unlike the training images. Of three data sets, 99 % of the
+images lie within 0.2 of another one; photographs, text and noise mostly beyond 0.3."""
 
 APART = 0.05
-"""Training images that are closer in features than this need not both be remembered."""
+"""Training images that are closer in appearance than this need not both be remembered."""
 
 FEWEST_IMAGES = 10
 """Validation images below which the price of undecided borders is not fitted."""
@@ -44,7 +44,7 @@ FEW_IMAGES = 8
 """From this many images on, one whose objects have an unusual size or number is listed for review."""
 
 Row = Sequence[float] | np.ndarray
-"""What `morula.planning.modality.features` measures of one image."""
+"""What `morula.planning.modality.appearance` measures of one image."""
 
 NOTHING = "nothing found"
 
@@ -86,7 +86,7 @@ def calibrate(images: Sequence[Scored], seen: Sequence[Row] = ()) -> Calibration
 
     Args:
         images: Each predicted by a network that was not trained on it.
-        seen: Rows of `morula.planning.modality.features`: what the networks were trained on.
+        seen: Rows of `morula.planning.modality.appearance`: what the networks were trained on.
     """
     curve = fit([item for image in images for item in image.objects])
     if curve is None:
@@ -118,7 +118,7 @@ def familiarity(curve: Calibration, unexplained: float, distance: float) -> floa
     Args:
         curve: The calibration.
         unexplained: As in `Segmentation`.
-        distance: To the nearest training image, in features.
+        distance: To the nearest training image, in appearance.
     """
     return min(1.0, FAR / max(distance, FAR)) * (1 - max(0.0, unexplained - curve.unexplained))
 
@@ -139,7 +139,7 @@ def judge(
         plan: Says which sizes the model knows.
         curve: The model's calibration; None leaves the scores as they are.
     """
-    distance = _distance(curve.seen, features(pixels)) if curve is not None and curve.seen else 0.0
+    distance = _distance(curve.seen, appearance(pixels)) if curve is not None and curve.seen else 0.0
     doubts = ["unlike the training images"] if distance > FAR else []
     scores = found.confidence
     if not scores:

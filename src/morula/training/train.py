@@ -15,6 +15,7 @@ from torch import Tensor
 from morula.data import splits
 from morula.data.dataset import Dataset
 from morula.data.files import write_text
+from morula.data.layouts import open_dataset
 from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.errors import InputError
@@ -25,13 +26,14 @@ from morula.evaluation.report_train import TrainReport
 from morula.evaluation.semantic import ScoredCase, score_classes, summarize_classes
 from morula.evaluation.tuning import tune, write_tuned
 from morula.planning.fingerprint import Fingerprint
-from morula.planning.modality import inverted
+from morula.planning.modality import appearance, inverted
 from morula.planning.plan import Plan
 from morula.prediction.ensemble import check_device, keep_to_cores
 from morula.prediction.model import Model
 from morula.prediction.record import peak_memory_mb
 from morula.prediction.reliability import Scored, calibrate, cross_check
 from morula.prediction.shipped import CALIBRATION, find_folder, weight_files
+from morula.preprocessing.geometry import select_channels
 from morula.preprocessing.prepare import Prepared, name_modalities
 from morula.training.lock import hold
 from morula.training.loop import train_fold
@@ -50,6 +52,9 @@ from morula.training.validation import (
     without_fold,
 )
 from morula.types import Labels
+
+SEEN_IMAGES = 1000
+"""Training images whose appearance is measured."""
 
 WORST_IMAGES = 12
 """Validation images that the report shows, truth beside prediction."""
@@ -239,8 +244,12 @@ def _object_scores(
 
 def _seen(run: Run) -> list[np.ndarray]:
     """How the training images look, and their negatives where the networks were shown them."""
-    rows = [np.array(sample.features) for sample in (*run.prepare(), *run.prepare_pseudo())]
-    return rows + [inverted(row) for row in rows] if run.plan().training.augmentation.invert > 0 else rows
+    plan, rows = run.plan(), []
+    pseudo = [open_dataset(Path(place)) for place in run.request().pseudo]
+    for dataset, samples in ((run.dataset(), run.labelled()), *((each, each.labelled) for each in pseudo)):
+        for sample in spread(samples, SEEN_IMAGES):
+            rows.append(appearance(select_channels(dataset.image(sample), plan.channels)))
+    return rows + [inverted(row) for row in rows] if plan.training.augmentation.invert > 0 else rows
 
 
 def _class_scores(

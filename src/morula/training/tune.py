@@ -16,7 +16,7 @@ from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.summary import DEFINITIONS
 from morula.evaluation.tuning import tune, write_tuned
-from morula.planning.modality import features
+from morula.planning.modality import appearance
 from morula.prediction.calibration import Calibration
 from morula.prediction.large import cut_blocks, decode_blocks
 from morula.prediction.model import Model
@@ -120,7 +120,7 @@ def tune_model(
     )
     # The decoder is for images of this kind: they are no longer unlike those that were seen.
     known = loaded.calibration.seen if loaded.calibration else ()
-    looks = [features(select_channels(dataset.image(s), loaded.plan.channels)) for s in samples]
+    looks = [appearance(select_channels(dataset.image(s), loaded.plan.channels)) for s in samples]
     curve = _calibrate(examples.values(), final, spacing, [*known, *looks])
     _write(source, out, (final, curve), trials, summary)
     return summary
