@@ -29,7 +29,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def _quota(root: Path) -> float:
-    """Processor time per wall time that the control groups around this process allow; infinite if any."""
+    """Processor time per wall time that the control groups around this process allow; infinite for none."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -96,7 +96,8 @@ class Ensemble:
                     maps = mirror_back(activated, head, axes)
                     total[head.name] = maps if head.name not in total else total[head.name] + maps
         count = len(self.networks) * len(views)
-        return {name: np.ascontiguousarray((maps / count)[0].cpu().numpy()) for name, maps in total.items()}
+        means = {name: maps if count == 1 else maps / count for name, maps in total.items()}
+        return {name: np.ascontiguousarray(maps[0].cpu().numpy()) for name, maps in means.items()}
 
     def _forward(self, network: nn.Module, batch: Tensor, heads: tuple[Head, ...]) -> dict[str, Tensor]:
         with _TURN:

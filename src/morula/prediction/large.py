@@ -158,6 +158,10 @@ class _Seams:
     def add(self, block: Block, labels: Labels, sums: Sums) -> None:
         ids = self._global_ids(block, labels)
         self._sums.append((ids, sums))
+        if block.last - block.first == len(self._labels):
+            # All of the image, under the ids it has: nothing to copy.
+            self._labels = labels
+            return
         named = ids[labels]
         self._labels[block.first : block.last] = named[block.first - block.start : block.last - block.start]
         seam = block.last - block.start
@@ -197,8 +201,9 @@ class _Seams:
         total = np.zeros((len(roots), 4))
         for ids, sums in self._sums:
             np.add.at(total, roots[ids], sums)
-        for rows in self._labels if self._labels.ndim == 3 else np.array_split(self._labels, 64):
-            rows[...] = roots[rows]
+        if (roots != np.arange(len(roots))).any():
+            for rows in self._labels if self._labels.ndim == 3 else np.array_split(self._labels, 64):
+                rows[...] = roots[rows]
         labels, former = compact(self._labels)
         scores = score(total)[former]
         return Segmentation(labels, {i: float(scores[i]) for i in range(1, len(former))})

@@ -120,6 +120,11 @@ def stitch(
         ``(first row, maps)``: finished rows in order. Rows count in working pixels, maps are
         ``(channel, rows / stride, ...)``, cropped to ``ceil(shape / stride)``.
     """
+    if grid.count == 1:
+        # The bands are the tile: nothing to blend.
+        for _, maps in tiles:
+            yield 0, {name: _cropped(maps[name], grid.shape, stride) for name, stride in strides.items()}
+        return
     blenders = {name: _Blender(grid, stride) for name, stride in strides.items()}
     starts = grid.starts[0]
     row = 0
@@ -130,6 +135,12 @@ def stitch(
         for name, blender in blenders.items():
             blender.add(index, maps[name])
     yield starts[row], {name: blender.release(row) for name, blender in blenders.items()}
+
+
+def _cropped(tile: Map, shape: tuple[int, ...], stride: int) -> Map:
+    """A tile without what reaches beyond the image's far edges."""
+    inside = tuple(slice(-(-n // stride)) for n in shape)
+    return np.ascontiguousarray(tile[(slice(None), *inside)])
 
 
 class _Blender:
