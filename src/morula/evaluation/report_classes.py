@@ -117,7 +117,9 @@ def spread_of_cases(comparison: dict[str, Any]) -> Html:
         values = [case[main][row["name"]] for case in comparison["images"]]
         groups.append((row["name"], [value for value in values if value is not None]))
     lead = "Every dot is a case, the line is the median; the number of cases stands behind the name."
-    return section("Spread", violin_chart(groups, definition["label"]), lead=lead)
+    label = definition["label"]
+    chart = node("div", node("h3", label), violin_chart(groups, label))
+    return section("Spread", node("div", chart, css="charts"), lead=lead)
 
 
 def _known(images: Sequence[dict[str, Any]], name: str, key: str) -> list[float]:
