@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from echo import echo_model, echo_plan
 from morula.data.sample import Image
+from morula.errors import InputError
 from morula.planning.modality import appearance
 from morula.planning.plan import Scaling
 from morula.prediction.calibration import Calibration
@@ -214,6 +215,9 @@ def test_files_without_the_new_fields_are_read(tmp_path: Path):
     loaded = Calibration.load(tmp_path)
     assert loaded is not None
     assert (loaded.unexplained, loaded.undecided, loaded.seen) == (1.0, 0.0, ())
-    full = loaded.model_copy(update={"seen": ((0.1, 0.2), (0.3, 0.4)), "undecided": 1.5})
+    full = loaded.model_copy(update={"seen": ((0.1,) * 5, (0.3,) * 5), "undecided": 1.5})
     full.save(tmp_path)
     assert Calibration.load(tmp_path) == full
+    full.model_copy(update={"seen": ((0.1, 0.2),)}).save(tmp_path)
+    with pytest.raises(InputError, match=r"each row of seen needs 5 numbers: colour, .*, steepness"):
+        Calibration.load(tmp_path)

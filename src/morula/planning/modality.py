@@ -8,6 +8,9 @@ from jaxtyping import Float64, Int64, Num
 FEATURES = ("colour", "skew", "median", "spread")
 """What `features` measures; each lies roughly between -1 and 1."""
 
+APPEARANCE = (*FEATURES, "steepness")
+"""What `appearance` measures."""
+
 MAX_CLUSTERS = 4
 """More kinds of image than this are not told apart."""
 

@@ -15,6 +15,7 @@ from morula.data.files import write_text
 from morula.errors import InputError
 from morula.labels.matching import pairs_of_overlap
 from morula.labels.overlap import overlap_table
+from morula.planning.modality import APPEARANCE
 from morula.prediction.shipped import CALIBRATION
 from morula.spec import Spec, dump_toml, read_toml, validate
 from morula.types import Labels
@@ -49,6 +50,9 @@ class Calibration(Spec, frozen=True):
         lengths_agree = len(self.score) == len(self.probability) >= 1
         if not (lengths_agree and np.all(np.diff(self.score) > 0) and np.all(np.diff(self.probability) >= 0)):
             msg = "score and probability need equally many numbers, both rising"
+            raise ValueError(msg)
+        if any(len(row) != len(APPEARANCE) for row in self.seen):
+            msg = f"each row of seen needs {len(APPEARANCE)} numbers: {', '.join(APPEARANCE)}"
             raise ValueError(msg)
         return self
 

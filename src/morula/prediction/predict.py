@@ -315,8 +315,8 @@ def _failed(row: ImageRow, error: Exception) -> ImageRow:
 
 def _digest(rows: list[dict[str, Any]], found: Segmentation) -> dict[str, Any]:
     """What the record says of an image and its objects."""
-    known = found.reliability is not None
-    trust = {"doubts": found.doubts, "reliability": round(found.reliability, 4) if known else None}
+    reliability = None if found.reliability is None else round(found.reliability, 4)
+    trust = {"doubts": found.doubts, "reliability": reliability}
     if not rows:
         return {"n_objects": 0, **trust}
     doubtful = sorted(rows, key=lambda row: row["confidence"])[:LEAST_CERTAIN]

@@ -208,7 +208,7 @@ class Record:
         rows = [dataclasses.asdict(self.rows[id_]) for id_ in sorted(self.rows)]
         reasons = {row["id"]: "; ".join(why) for row, why in look_first(rows)}
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore", lineterminator="\n")
+        writer = csv.DictWriter(text, list[str](COLUMNS), extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, "look_first": reasons.get(row["id"], "")} for row in rows)
         write_text(self.folder / TABLE, text.getvalue())

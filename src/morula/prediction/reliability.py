@@ -204,7 +204,7 @@ def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     first, second = zip(*pairs, strict=True) if pairs else ((), ())
     if len(set(first)) < 2 or len(set(second)) < 2:
         return None
-    return round(float(spearmanr(first, second).statistic), 4)
+    return round(float(spearmanr(first, second)[0]), 4)
 
 
 def look_first(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], list[str]]]:
