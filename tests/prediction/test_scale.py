@@ -10,6 +10,7 @@ from morula.prediction.scale import (
     LEAST_SURE,
     MARGIN,
     OCTAVE,
+    QUITE_SURE,
     SIDE_PX,
     Look,
     busiest,
@@ -59,7 +60,15 @@ def test_fine_zooms_are_tried_for_small_objects_only(diameter: float, last: floa
     tried: list[float] = []
     sureness = {0.125: 0.3, 0.25: 0.3, 0.5: 0.3, 1.0: 0.6, 2.0: 0.7, 4.0: 0.9}
     assert find_zoom(sees(sureness, diameter, tried), 20.0) == last
-    assert tried[-1] == last
+    assert max(tried) == last
+
+
+def test_a_familiar_image_costs_one_look():
+    tried: list[float] = []
+    sureness = {0.5: 1.0, 1.0: QUITE_SURE, 2.0: 1.0}
+    assert find_zoom(sees(sureness, 25.0, tried), 20.0) == 1
+    assert tried == [1.0]
+    assert find_zoom(sees(sureness, 30.0), 20.0) == 0.5
 
 
 def test_what_a_look_sees_is_weighted_by_area():

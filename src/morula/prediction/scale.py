@@ -34,10 +34,13 @@ MARGIN = 0.03
 LEAST_SURE = 0.5
 """Below it the model knows too little of the image to say how large anything is."""
 
+QUITE_SURE = 0.75
+"""From it on, objects of the usual size (within half an octave) need no look at another zoom."""
+
 OCTAVE = 0.05
 """What a look loses in score per octave between its objects and the size that the model knows best."""
 
-_COARSE = (0.125, 0.25, 0.5, 1.0)
+_COARSE = (0.5, 0.25, 0.125)
 _FINE = (2.0, 4.0)
 _THUMBNAIL_PX = 512
 
@@ -71,6 +74,11 @@ class Look:
         if not self.diameter_px:
             return 0.0
         return self.sureness - OCTAVE * abs(math.log2(self.diameter_px / usual_px))
+
+    def is_familiar(self, usual_px: float) -> bool:
+        """Whether this is what the model was trained on, beyond doubt."""
+        near = self.diameter_px > 0 and abs(math.log2(self.diameter_px / usual_px)) <= 0.5
+        return near and self.sureness >= QUITE_SURE
 
 
 def is_estimated(plan: Plan) -> bool:
@@ -119,18 +127,18 @@ def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
         look: Looks at the image at one zoom; None where there is too little to see.
         usual_px: From `usual_diameter`.
     """
-    looks = {zoom: seen for zoom in _COARSE if (seen := look(zoom)) is not None}
+    trained = look(1.0)
+    if trained is None or trained.is_familiar(usual_px):
+        return 1.0
+    looks = [trained, *(seen for zoom in _COARSE if (seen := look(zoom)) is not None)]
+    finest = trained
     for zoom in _FINE:
         # These cost as much as all the others: only where the objects are small.
-        coarser = looks.get(zoom / 2)
-        if coarser is None or not 0 < coarser.diameter_px < usual_px:
+        if not 0 < finest.diameter_px < usual_px or (seen := look(zoom)) is None:
             break
-        if (seen := look(zoom)) is not None:
-            looks[zoom] = seen
-    if 1.0 not in looks:
-        return 1.0
-    best = max(looks.values(), key=lambda seen: seen.score(usual_px))
-    better = best.score(usual_px) > looks[1.0].score(usual_px) + MARGIN
+        looks.append(finest := seen)
+    best = max(looks, key=lambda seen: seen.score(usual_px))
+    better = best.score(usual_px) > trained.score(usual_px) + MARGIN
     return best.zoom if better and best.sureness >= LEAST_SURE else 1.0
 
 
