@@ -170,7 +170,7 @@ def test_doubts_in_words():
 
     assert doubts(sure) == ()
     assert doubts(replace(sure, confidence={1: 0.4})) == ("most objects are uncertain",)
-    assert doubts(replace(sure, confidence={1: 0.65})) == ("many objects are uncertain",)
+    assert doubts(replace(sure, confidence={1: 0.55})) == ("many objects are uncertain",)
     assert doubts(replace(sure, unexplained=0.5)) == ("much of what looks like objects was left out",)
     assert doubts(replace(sure, undecided=0.2)) == ("unclear where objects touch",)
     for usual, words in ((3.0, "larger"), (60.0, "smaller")):

@@ -27,7 +27,7 @@ from morula.prediction.calibration import Calibration, expected_calibration_erro
 from morula.prediction.segmentation import Segmentation
 from morula.types import Labels
 
-UNRELIABLE = 0.7
+UNRELIABLE = 0.6
 """An image of which less is expected to be right should be looked at."""
 
 FAR = 0.25
