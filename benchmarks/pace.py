@@ -68,7 +68,7 @@ def read_options() -> argparse.Namespace:
 def main() -> None:
     """Measure, write and print."""
     options = read_options()
-    chosen = {Path(recipe).stem: (recipe, ()) for recipe in options.recipes}
+    chosen: dict[str, tuple[str, list[str]]] = {Path(name).stem: (name, []) for name in options.recipes}
     for first, *changes in options.variant:
         name, _, recipe = first.partition("=")
         chosen[name] = (recipe, changes)
