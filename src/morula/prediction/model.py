@@ -147,12 +147,12 @@ class Model:
             msg = "classes are found at a physical pixel size: give --pixel-size instead of --diameter."
             raise InputError(msg)
         shape = self._shape(image, given, spacing_um)
-        if diameter_px == "auto" and is_estimated(self.plan):
-            zoom = self._zoom(image)
-            shape = shape if zoom == 1 else tuple(max(1, round(side * zoom)) for side in shape)
-        found = self._segment(image, shape, progress)
         zooms = np.divide(shape, image.pixels.shape[1:])
-        return replace(found, zoom=float(np.prod(zooms) ** (1 / len(zooms))))
+        zoom = float(np.prod(zooms) ** (1 / len(zooms)))
+        if diameter_px == "auto" and is_estimated(self.plan) and (estimate := self._zoom(image)) != 1:
+            shape = tuple(max(1, round(side * estimate)) for side in shape)
+            zoom *= estimate
+        return replace(self._segment(image, shape, progress), zoom=zoom)
 
     def _zoom(self, image: Image) -> float:
         """Estimated from the image, relative to the trained scale."""
