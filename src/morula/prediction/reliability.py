@@ -199,12 +199,12 @@ def cross_check(images: Sequence[Scored]) -> dict[str, Any] | None:
 
 def rank_correlation(pairs: Sequence[tuple[float, float]]) -> float | None:
     """Spearman's correlation of first and second numbers; None where either is constant."""
-    from scipy.stats import spearmanr
+    from scipy.stats import rankdata
 
     first, second = zip(*pairs, strict=True) if pairs else ((), ())
     if len(set(first)) < 2 or len(set(second)) < 2:
         return None
-    return round(float(spearmanr(first, second)[0]), 4)
+    return round(float(np.corrcoef(rankdata(first), rankdata(second))[0, 1]), 4)
 
 
 def look_first(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], list[str]]]:
