@@ -7,6 +7,7 @@ import pytest
 from echo import echo_plan
 from morula.planning.plan import Scaling
 from morula.prediction.scale import (
+    ERROR,
     LEAST_SURE,
     MARGIN,
     OCTAVE,
@@ -75,8 +76,9 @@ def test_what_a_look_sees_is_weighted_by_area():
     labels = np.zeros((40, 40), np.int32)
     labels[:30, :30], labels[35:38, 35:38], labels[35:38, 0:3] = 1, 2, 3
     look = Look.of(Segmentation(labels, {1: 0.9, 2: 0.2, 3: 0.4}), 0.5)
+    mean = (900 * 0.9 + 9 * 0.2 + 9 * 0.4) / 918
     assert look.diameter_px == pytest.approx(math.sqrt(9 * 4 / math.pi))
-    assert look.sureness == pytest.approx((900 * 0.9 + 9 * 0.2 + 9 * 0.4) / 918)
+    assert look.sureness == pytest.approx(mean - ERROR / math.sqrt(3))
     assert Look.of(Segmentation(np.zeros((4, 4), np.int32), {}), 1.0) == Look(1.0, 0.0, 0.0)
 
 

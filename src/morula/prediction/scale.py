@@ -37,8 +37,12 @@ LEAST_SURE = 0.5
 QUITE_SURE = 0.75
 """From it on, objects of the usual size (within half an octave) need no look at another zoom."""
 
-OCTAVE = 0.05
-"""What a look loses in score per octave between its objects and the size that the model knows best."""
+OCTAVE = 0.04
+"""What a look loses in score when its objects are an octave from the size that the model knows best; four
+times that for two octaves."""
+
+ERROR = 0.1
+"""Standard error of a confidence that only one object has told; that of n is smaller by their root."""
 
 _COARSE = (0.5, 0.25, 0.125)
 _FINE = (2.0, 4.0)
@@ -58,7 +62,8 @@ class Look:
     """Median of the objects, in working pixels; 0 where there are none."""
 
     sureness: float
-    """Mean confidence of the objects, weighted by area, before calibration; 0 where there are none."""
+    """Mean confidence of the objects, weighted by area, before calibration, less its standard error; 0 where
+    there are none."""
 
     @classmethod
     def of(cls, found: Segmentation, zoom: float) -> "Look":
@@ -67,13 +72,14 @@ class Look:
             return cls(zoom, 0.0, 0.0)
         sizes = np.bincount(found.labels.ravel())[1:]
         scores = [found.confidence[id_] for id_ in range(1, len(sizes) + 1)]
-        return cls(zoom, float(np.median(diameters(found.labels))), float(np.average(scores, weights=sizes)))
+        sureness = np.average(scores, weights=sizes) - ERROR / math.sqrt(len(sizes))
+        return cls(zoom, float(np.median(diameters(found.labels))), float(sureness))
 
     def score(self, usual_px: float) -> float:
         """How much speaks for this zoom, when the model knows objects of `usual_px` best."""
         if not self.diameter_px:
             return 0.0
-        return self.sureness - OCTAVE * abs(math.log2(self.diameter_px / usual_px))
+        return self.sureness - OCTAVE * math.log2(self.diameter_px / usual_px) ** 2
 
     def is_familiar(self, usual_px: float) -> bool:
         """Whether this is what the model was trained on, beyond doubt."""
