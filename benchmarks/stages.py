@@ -2,8 +2,8 @@
 
 ``python benchmarks/stages.py [--model NAME] [--images 4] [--size 1024] [--threads 2] [--no-mirror]
 [--diameter trained] [--out FILE.json]``. Stages are functions of the package, timed from outside; a stage's
-time is its own, without the stages that it calls. In a real run several images are under way and the stages of
-different images overlap; here every image is a run of its own.
+time is its own, without the stages that it calls. In a real run several images are under way and the stages
+of different images overlap; here every image is a run of its own.
 
 An earlier state of the package is measured with the same script::
 

@@ -61,3 +61,11 @@ def test_the_input_is_not_modified(labels):
 
 def test_a_view_that_is_not_contiguous(labels):
     np.testing.assert_array_equal(renumber(labels[::2, ::-1]), renumber(labels[::2, ::-1].copy()))
+
+
+def test_compact_in_place():
+    labels = np.array([[0, 90_000, 7], [7, -1, 90_000]], np.int32)
+    new, former = compact(labels, in_place=True)
+    assert new.base is labels or new is labels
+    assert labels.tolist() == [[0, 1, 2], [2, -1, 1]]
+    assert former.tolist() == [0, 90_000, 7]

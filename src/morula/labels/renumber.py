@@ -30,11 +30,12 @@ def renumber(labels: Labels) -> Labels:
     return compact(labels)[0]
 
 
-def compact(labels: Labels) -> tuple[Labels, np.ndarray]:
+def compact(labels: Labels, *, in_place: bool = False) -> tuple[Labels, np.ndarray]:
     """As `renumber`, with the former id of each new one.
 
     Args:
         labels: Ids ``(*spatial)``, gaps allowed.
+        in_place: Write the new ids over the former ones; for labels that nobody else holds.
 
     Returns:
         New ids ``(*spatial)``, and int32 ``(n + 1,)``: position k holds the former id of k (0 for 0).
@@ -43,13 +44,15 @@ def compact(labels: Labels) -> tuple[Labels, np.ndarray]:
         >>> compact(np.array([0, 7, 3], np.int32))[1].tolist()
         [0, 7, 3]
     """
-    highest = _USUAL_HIGHEST
-    done, new, former = _renumber(as_volume(labels).reshape(-1), highest)
+    flat = as_volume(labels).reshape(-1)
+    new = flat if in_place else np.empty(flat.size, np.int32)
+    highest = int(labels.max(initial=0)) if in_place else _USUAL_HIGHEST
+    done, former = _renumber(flat, new, highest)
     if not done:
         highest = int(labels.max())
         if highest > _TABLE_PER_PIXEL * labels.size + _USUAL_HIGHEST:
             return _compact_sparse(labels)
-        _, new, former = _renumber(as_volume(labels).reshape(-1), highest)
+        _, former = _renumber(flat, new, highest)
     return new.reshape(labels.shape), former
 
 
@@ -68,12 +71,11 @@ def _compact_sparse(labels: Labels) -> tuple[Labels, np.ndarray]:
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _renumber(labels, highest):
-    """Whether no id was above `highest`, new ids, former ids; one look into a table for each pixel.
+def _renumber(labels, new, highest):
+    """Write new ids; whether no id was above `highest`, and former ids; one look into a table for each pixel.
 
     Position i + 1 of the table is for id i, so that -1 needs no branch of its own.
     """
-    new = np.empty(labels.size, np.int32)
     former = np.zeros(min(highest, labels.size) + 1, np.int32)
     table = np.full(highest + 2, -2, np.int32)
     table[0], table[1], count = -1, 0, 0
@@ -81,7 +83,7 @@ def _renumber(labels, highest):
         label = labels[i]
         if not -1 <= label <= highest:
             if label > highest:
-                return False, new, former
+                return False, former
             new[i] = label
             continue
         if table[label + 1] == -2:
@@ -89,4 +91,4 @@ def _renumber(labels, highest):
             table[label + 1] = count
             former[count] = label
         new[i] = table[label + 1]
-    return True, new, former[: count + 1].copy()
+    return True, former[: count + 1].copy()

@@ -75,7 +75,9 @@ def evidence(
                 between.append(_on_grid(values[-1], head.stride, shape))
         elif head.activation == "sigmoid":
             where = between if head.name.split(".")[-1] in BORDER_HEADS else inside
-            where.append(_on_grid(np.minimum(values[0] * gain, 1), head.stride, shape))
+            if not where:
+                share = values[0] if gain == 1 else np.minimum(values[0] * gain, 1)
+                where.append(_on_grid(share, head.stride, shape))
         elif not head.directions:
             # A signed distance is 0 on the outline, 1 in the middle: a quarter of the way in is inside.
             inside.append(_on_grid(np.clip(2 * values[0] + 0.5, 0, 1), head.stride, shape))

@@ -21,10 +21,10 @@ from morula.prediction.segmentation import Segmentation
 from morula.representations import Head, Representation, decode_to_shape
 from morula.types import Labels, Maps, Spacing
 
-WHOLE = 1 << 24
+WHOLE = 1 << 23
 """Pixels up to which an image is decoded in one block."""
 
-BLOCK = 1 << 23
+BLOCK = 1 << 22
 """Pixels in a block of a larger image, margins not counted."""
 
 _SEAM = 2
@@ -204,6 +204,6 @@ class _Seams:
         if (roots != np.arange(len(roots))).any():
             for rows in self._labels if self._labels.ndim == 3 else np.array_split(self._labels, 64):
                 rows[...] = roots[rows]
-        labels, former = compact(self._labels)
+        labels, former = compact(self._labels, in_place=True)
         scores = score(total)[former]
         return Segmentation(labels, {i: float(scores[i]) for i in range(1, len(former))})
