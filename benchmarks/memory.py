@@ -1,23 +1,24 @@
-"""Peak memory and time of ``morula predict`` on one synthetic 8-bit image of 8192 x 8192 pixels.
+"""Peak memory and time of ``morula predict`` on a folder of 512 x 512 images, and on one of 8192 x 8192.
 
-``python benchmarks/memory.py [--model nuclei] [--size 8192]``; the figure is the peak resident set of the
-child process, torch and compiled kernels included.
+``python benchmarks/memory.py [--model NAME] [--images 24] [--size 8192] [--no-mirror] [--out FILE.json]``; the
+figure is the peak resident set of the child process, torch and compiled kernels included.
 """
 
 import argparse
-import resource
+import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
-from morula.prediction.shipped import find_folder, read_plan
-
-LIMIT_GIB = 3.0
+FOLDER_LIMIT_MIB = 600
+LARGE_LIMIT_MIB = 1536
 
 
 def synthetic_nuclei(size: int, channels: int, seed: int = 0) -> np.ndarray:
@@ -44,26 +45,45 @@ def _add_nucleus(patch: np.ndarray, offsets: np.ndarray, rng: np.random.Generato
     patch[window] += rng.uniform(60, 180) / (1 + np.exp(12 * (distance - 1)))
 
 
+def run(folder: Path, images: int, size: int, words: list[str]) -> dict[str, float]:
+    """Write the images, run the command on them, say what it took."""
+    folder.mkdir()
+    for seed in range(images):
+        tifffile.imwrite(folder / f"{seed}.tif", synthetic_nuclei(size, 1, seed))
+    command = [sys.executable, "-m", "morula", "predict", str(folder), "-o", f"{folder}_out", *words]
+    start = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        message = f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}"
+        raise RuntimeError(message)
+    seconds = time.monotonic() - start
+    return {"images": images, "size": size, "seconds": seconds, "peak_mib": usage.ru_maxrss / 1024}
+
+
 def main() -> None:
-    """Write the image, run the command, print what it took."""
+    """Measure both, print, and write JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--size", type=int, default=8192)
-    parser.add_argument("--keep", type=Path, help="folder for image and results; a temporary one otherwise")
+    parser.add_argument("--no-mirror", action="store_true")
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    channels = len(read_plan(find_folder(options.model)).channels)
+    words = ["--model", options.model, *(["--no-mirror"] if options.no_mirror else [])]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.keep or Path(temporary)
-        image = folder / "image.tif"
-        tifffile.imwrite(image, synthetic_nuclei(options.size, channels))
-        command = [sys.executable, "-m", "morula", "predict", str(image), "-o", str(folder / "out")]
-        start = time.monotonic()
-        subprocess.run([*command, "--model", options.model], check=True)
-        seconds = time.monotonic() - start
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    verdict = "within" if peak <= LIMIT_GIB else "ABOVE"
-    shape = f"{options.size} x {options.size} x {channels}"
-    print(f"{shape}: {seconds:.0f} s, peak {peak:.2f} GiB ({verdict} {LIMIT_GIB:g} GiB)")
+        found = [
+            run(Path(temporary) / "folder", options.images, 512, words),
+            run(Path(temporary) / "large", 1, options.size, words),
+        ]
+    for row, limit in zip(found, (FOLDER_LIMIT_MIB, LARGE_LIMIT_MIB), strict=True):
+        row["limit_mib"] = limit
+        verdict = "within" if row["peak_mib"] <= limit else "ABOVE"
+        what = f"{row['images']} of {row['size']} x {row['size']}"
+        print(f"{what}: {row['seconds']:.0f} s, peak {row['peak_mib']:.0f} MiB ({verdict} {limit})")
+    if options.out:
+        facts = {"date": date.today().isoformat(), "command": " ".join(["python", *sys.argv])}
+        options.out.write_text(json.dumps({**facts, "runs": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
