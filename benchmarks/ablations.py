@@ -319,6 +319,8 @@ def main() -> None:
                 minutes = (time.monotonic() - start) / 60
                 print(f"{name}: {main} {value:.3f}, {found['steps']} steps, {minutes:.1f} min", flush=True)
                 write_tables(job, failed)
+    if failed:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
