@@ -1,7 +1,7 @@
 """Peak memory and time of ``morula predict`` on a folder of 512 x 512 images, and on one of 8192 x 8192.
 
-``python benchmarks/memory.py [--model NAME] [--images 24] [--size 8192] [--no-mirror] [--out FILE.json]``; the
-figure is the peak resident set of the child process, torch and compiled kernels included.
+``python benchmarks/memory.py [--model NAME] [--images 24] [--size 8192] [--no-mirror] [--out FILE.json]``;
+the figure is the peak resident set of the child process, torch and compiled kernels included.
 """
 
 import argparse
