@@ -1,5 +1,6 @@
 """The command line as a user meets it: what it writes, what it says, how it exits."""
 
+import csv
 import errno
 import json
 import shutil
@@ -245,7 +246,7 @@ def test_predict_writes_everything_and_skips_it_the_second_time(data: Path, mode
     written = files_below(out)
     for index in range(4):
         assert {f"labels/{index}.tif", f"overlays/{index}.png", f"geojson/{index}.geojson"} <= written
-    assert {"measurements.csv", "report.html", "run.json"} <= written
+    assert {"measurements.csv", "images.csv", "report.html", "run.json"} <= written
     stamps = {path: path.stat().st_mtime_ns for path in (out / "labels").iterdir()}
     second = morula(*words)
     assert "4 of them before" in second.stdout
@@ -317,6 +318,21 @@ def test_when_every_image_is_bad_nothing_is_done(model: Path, tmp_path: Path):
     assert result.exit_code == 2
     assert "a.png" in result.stderr
     assert not (tmp_path / "out" / "labels").exists()
+
+
+def test_predict_names_what_to_look_at_first(data: Path, model: Path, tmp_path: Path):
+    folder = tmp_path / "in"
+    shutil.copytree(data / "images", folder)
+    write_png(folder / "empty.png", np.zeros((40, 40), np.uint8))
+    result = morula("predict", folder, "-o", tmp_path / "out", "--model", model)
+    assert result.exit_code == 0, result.stderr
+    listed = next(line for line in result.stdout.splitlines() if line.split()[:1] == ["empty"])
+    assert "nothing found" in listed
+    assert "Look at these first (" in result.stdout
+    with (tmp_path / "out" / "images.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert len(rows) == 5
+    assert (rows["empty"]["reliability"], rows["empty"]["look_first"]) == ("0.0", "nothing found")
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ def _show_first(summary: "PredictSummary", out: Path, most: int = 10) -> None:
     listed = look_first([asdict(row) for row in summary.rows])
     if not listed:
         return
-    fail(f"warning: look at these first ({len(listed)} of {len(summary.rows)} images):", style="yellow")
+    say(f"Look at these first ({len(listed)} of {len(summary.rows)} images):")
     show_table(
         ("image", "objects", "reliability", "why"),
         [(row["id"], row["n_objects"], row["reliability"], "; ".join(why)) for row, why in listed[:most]],
