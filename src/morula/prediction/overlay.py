@@ -142,11 +142,15 @@ def _render(image: Image, shape: tuple[int, int]) -> Picture:
     """A plane ``(C, y, x)`` as a picture of another size."""
     # Far more pixels than needed: most are not even looked at.
     step = max(1, min(n // (2 * m) for n, m in zip(image.pixels.shape[1:], shape, strict=True)))
-    few = np.moveaxis(image.pixels[:, ::step, ::step], 0, -1).astype(np.float32)
-    rgb = _to_rgb(np.nan_to_num(few, posinf=0.0, neginf=0.0), image.channels)
+    few = np.moveaxis(image.pixels[:, ::step, ::step], 0, -1)
+    if few.dtype.kind == "f" or few.dtype.itemsize > 2:
+        few = np.nan_to_num(few.astype(np.float32), copy=False, posinf=0.0, neginf=0.0)
+    if few.shape[0] > shape[0] and few.dtype in (np.uint8, np.uint16, np.float32):
+        # Before anything is computed: large pictures shrink.
+        few = cv2.resize(np.ascontiguousarray(few), shape[::-1], interpolation=cv2.INTER_AREA)
+    rgb = _to_rgb(few.astype(np.float32, copy=False).reshape(*few.shape[:2], -1), image.channels)
     if rgb.shape[:2] != shape:
-        how = cv2.INTER_AREA if rgb.shape[0] > shape[0] else cv2.INTER_CUBIC
-        rgb = cv2.resize(rgb, shape[::-1], interpolation=how).reshape(*shape, -1).clip(0, 1)
+        rgb = cv2.resize(rgb, shape[::-1], interpolation=cv2.INTER_CUBIC).reshape(*shape, -1).clip(0, 1)
     picture = (rgb * 255).astype(np.uint8)
     return picture if picture.shape[-1] == 3 else np.repeat(picture, 3, -1)
 

@@ -16,6 +16,9 @@ import numpy as np
 
 from morula.types import Map, Maps
 
+_BAND_PX = 128
+"""Rows that are handed on at a time."""
+
 Index: TypeAlias = tuple[int, ...]
 """Place of a tile in the grid, one number per spatial axis."""
 
@@ -126,15 +129,27 @@ def stitch(
             yield 0, {name: _cropped(maps[name], grid.shape, stride) for name, stride in strides.items()}
         return
     blenders = {name: _Blender(grid, stride) for name, stride in strides.items()}
-    starts = grid.starts[0]
     row = 0
     for index, maps in tiles:
         if index[0] != row:
-            yield starts[row], {name: blender.release(row) for name, blender in blenders.items()}
+            yield from _finished(blenders, grid, row)
             row = index[0]
         for name, blender in blenders.items():
             blender.add(index, maps[name])
-    yield starts[row], {name: blender.release(row) for name, blender in blenders.items()}
+    yield from _finished(blenders, grid, row)
+
+
+def _finished(blenders: "dict[str, _Blender]", grid: TileGrid, row: int) -> Iterator[tuple[int, Maps]]:
+    """The rows that no later tile touches, a few at a time: who takes them need not hold them all."""
+    first, *later = grid.starts[0][row : row + 2]
+    last = min(grid.shape[0], *later) if later else grid.shape[0]
+    coarsest = int(np.lcm.reduce([blender.stride for blender in blenders.values()]))
+    for start in range(first, last, _round_up(_BAND_PX, coarsest)):
+        stop = min(start + _round_up(_BAND_PX, coarsest), last)
+        yield start, {name: blender.rows(start - first, stop - first) for name, blender in blenders.items()}
+    if later:
+        for blender in blenders.values():
+            blender.move_up(last - first)
 
 
 def _cropped(tile: Map, shape: tuple[int, ...], stride: int) -> Map:
@@ -148,7 +163,7 @@ class _Blender:
 
     def __init__(self, grid: TileGrid, stride: int):
         self._grid = grid
-        self._stride = stride
+        self.stride = stride
         self._weights = [blend_weights(grid, axis, stride) for axis in range(len(grid.shape))]
         self._width = tuple(
             (starts[-1] + tile) // stride for starts, tile in zip(grid.starts[1:], grid.tile[1:], strict=True)
@@ -159,7 +174,7 @@ class _Blender:
     def add(self, index: Index, tile: Map) -> None:
         if not len(self._band):
             self._band = np.zeros((len(tile), self._height, *self._width), np.float32)
-        corner = [a // self._stride for a in self._grid.corner(index)[1:]]
+        corner = [a // self.stride for a in self._grid.corner(index)[1:]]
         place = tuple(slice(a, a + n) for a, n in zip(corner, tile.shape[2:], strict=True))
         weighted = tile * self._profile(0, index)
         for axis in range(1, len(index)):
@@ -171,16 +186,14 @@ class _Blender:
         shape[axis + 1] = -1
         return self._weights[axis][index[axis]].reshape(shape)
 
-    def release(self, row: int) -> Map:
-        """The finished rows of tile row `row`; the rest of the band moves up."""
-        starts = self._grid.starts[0]
-        start = starts[row] // self._stride
-        end = -(-self._grid.shape[0] // self._stride)
-        if row + 1 < len(starts):
-            end = min(end, starts[row + 1] // self._stride)
-        width = tuple(slice(0, -(-n // self._stride)) for n in self._grid.shape[1:])
-        finished = self._band[(slice(None), slice(0, end - start), *width)].copy()
-        rest = self._band[:, end - start :].copy()
-        self._band[:, : rest.shape[1]] = rest
-        self._band[:, rest.shape[1] :] = 0
-        return finished
+    def rows(self, start: int, stop: int) -> Map:
+        """Rows of the band, counted in working pixels from its first one."""
+        width = tuple(slice(0, -(-n // self.stride)) for n in self._grid.shape[1:])
+        rows = slice(start // self.stride, -(-stop // self.stride))
+        return self._band[(slice(None), rows, *width)].copy()
+
+    def move_up(self, done: int) -> None:
+        """Forget the first `done` rows, in working pixels."""
+        kept = self._band[:, done // self.stride :].copy()
+        self._band[:, : kept.shape[1]] = kept
+        self._band[:, kept.shape[1] :] = 0
