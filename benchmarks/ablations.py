@@ -144,7 +144,7 @@ def score_organs(model: Model, dataset: Dataset) -> dict[str, Any]:
     cases = []
     for sample in dataset.labelled:
         image = dataset.image(sample)
-        found = model.segment(image).labels
+        found = model.segment(image, diameter_px="trained").labels
         scores = score_classes(dataset.labels(sample), found, dataset.classes, image.spacing_um)
         cases.append(ScoredCase(sample.id, scores))
     metrics = summarize_classes(cases, dataset.classes)

@@ -75,7 +75,7 @@ def train_method(options: argparse.Namespace, method: str, seed: int, count: int
 def predictions(model: Model, dataset: Dataset) -> Iterator[tuple[str, Labels, Labels, dict[str, str]]]:
     """Id, truth, prediction and columns of every labelled sample."""
     for sample in dataset.labelled:
-        found = model.segment(dataset.image(sample)).labels
+        found = model.segment(dataset.image(sample), diameter_px="trained").labels
         yield sample.id, dataset.labels(sample), found, dict(sample.attributes)
 
 
