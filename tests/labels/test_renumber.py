@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from morula.labels.renumber import compact, renumber
+from morula.labels.renumber import compact, ranked, renumber
 
 small_labels = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(-1, 6))
 
@@ -69,3 +69,12 @@ def test_compact_in_place():
     assert new.base is labels or new is labels
     assert labels.tolist() == [[0, 1, 2], [2, -1, 1]]
     assert former.tolist() == [0, 90_000, 7]
+
+
+@given(small_labels)
+def test_ranked_is_compact(labels: np.ndarray):
+    new, former = ranked(labels)
+    expected, ids = compact(labels)
+    assert np.array_equal(new, expected)
+    assert former.tolist() == ids.tolist()
+    assert ranked(new)[0] is new

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int32, Int64
 from numba import njit
 
-from morula.labels.renumber import compact
+from morula.labels.renumber import ranked
 from morula.labels.volume import as_volume
 from morula.types import Labels
 
@@ -55,7 +55,7 @@ def extents(labels: Labels) -> Extents:
         >>> rows.ids.tolist(), rows.sizes.tolist(), rows.window(0)
         ([5], [3], (slice(0, 2, None), slice(1, 3, None)))
     """
-    new, former = compact(labels)
+    new, former = ranked(labels)
     sizes, low, high = _extents(as_volume(new), former.size)
     order = 1 + np.argsort(former[1:], kind="stable")
     axes = slice(3 - labels.ndim, 3)

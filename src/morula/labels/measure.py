@@ -7,7 +7,7 @@ from jaxtyping import Float64
 from numba import njit
 
 from morula.labels.extents import Extents, extents
-from morula.labels.renumber import compact
+from morula.labels.renumber import ranked
 from morula.labels.volume import as_volume, check_same_shape
 from morula.types import Labels, Spacing
 
@@ -63,7 +63,7 @@ def measure(
     if spacing_um is not None and len(spacing_um) != labels.ndim:
         msg = f"spacing_um {spacing_um} for labels of {labels.ndim} axes; expected one number per axis"
         raise ValueError(msg)
-    ranks, former = compact(labels)
+    ranks, former = ranked(labels)
     rows = extents(ranks)
     centroids, covariance = _moments_of(ranks, rows)
     columns: dict[str, np.ndarray] = {"label": former[1:]}
@@ -104,7 +104,7 @@ def touching_share(labels: Labels) -> float:
         >>> touching_share(np.array([[1, 1, 0, 2, 0, 0, 3]], np.int32))
         0.6666666666666666
     """
-    new, former = compact(labels)
+    new, former = ranked(labels)
     if former.size == 1:
         return 0.0
     return float(_touching(as_volume(new), former.size)[1:].mean())

@@ -56,6 +56,32 @@ def compact(labels: Labels, *, in_place: bool = False) -> tuple[Labels, np.ndarr
     return new.reshape(labels.shape), former
 
 
+def ranked(labels: Labels) -> tuple[Labels, np.ndarray]:
+    """As `compact`, without a copy where the ids are 1 to n in order of appearance already: only to be read.
+
+    Args:
+        labels: Ids ``(*spatial)``, gaps allowed.
+
+    Returns:
+        See `compact`.
+    """
+    highest = _in_order(as_volume(labels).reshape(-1))
+    return compact(labels) if highest < 0 else (labels, np.arange(highest + 1, dtype=np.int32))
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _in_order(labels):
+    """The highest id where `renumber` would change none, else -1."""
+    highest = 0
+    for label in labels:
+        if label > highest:
+            if label > highest + 1:
+                return -1
+            highest = label
+    return highest
+
+
 def _compact_sparse(labels: Labels) -> tuple[Labels, np.ndarray]:
     # Ids so high that a table by id would not fit: through the ranks of the runs' ids first.
     flat = as_volume(labels).reshape(-1)
