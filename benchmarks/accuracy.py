@@ -93,7 +93,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--select", action="append", default=[], metavar="COLUMN=VALUE[,VALUE]")
-    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--model", default="generalist")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chosen = dict(item.split("=", 1) for item in options.select)

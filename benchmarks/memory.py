@@ -64,7 +64,7 @@ def run(folder: Path, images: int, size: int, words: list[str]) -> dict[str, flo
 def main() -> None:
     """Measure both, print, and write JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--model", default="generalist")
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--size", type=int, default=8192)
     parser.add_argument("--no-mirror", action="store_true")

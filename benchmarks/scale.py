@@ -116,7 +116,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--select", action="append", default=[], metavar="COLUMN=VALUE[,VALUE]")
-    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--model", default="generalist")
     parser.add_argument("--limit", type=int, default=0, help="images at most; 0: all")
     parser.add_argument("--field", type=int, default=512, help="side of the middle that is used, in pixels")
     parser.add_argument("--no-mirror", dest="mirror", action="store_false")

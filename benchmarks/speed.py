@@ -176,7 +176,7 @@ def spin() -> None:
 def main() -> None:
     """Measure, print, and write JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="nuclei")
+    parser.add_argument("--model", default="generalist")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)

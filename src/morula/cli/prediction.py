@@ -60,7 +60,7 @@ def predict(
     out: OutFolder,
     model: Annotated[
         str, typer.Option(metavar="NAME|RUN", help="A shipped model or a run folder.")
-    ] = "nuclei",
+    ] = "generalist",
     axes: Axes = None,
     channels: Channels = None,
     pixel_size: PixelSize = None,

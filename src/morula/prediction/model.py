@@ -50,7 +50,7 @@ from morula.types import Map, Maps, Spacing
 class Model:
     """Networks of one or more folds, averaged, and the plan they were trained by.
 
-    ``Model.load("nuclei").segment(image)`` is the whole of it.
+    ``Model.load("generalist").segment(image)`` is the whole of it.
     """
 
     name: str

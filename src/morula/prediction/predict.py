@@ -66,7 +66,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     images: Sequence[Path] | Mapping[str, Path],
     out: Path,
     *,
-    model: str | Path = "nuclei",
+    model: str | Path = "generalist",
     axes: str | None = None,
     channels: tuple[str, ...] | None = None,
     pixel_size: tuple[float, ...] | float | None = None,
