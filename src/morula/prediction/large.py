@@ -88,8 +88,8 @@ def decode_blocks(
     window = Window(_ahead(bands) if len(blocks) > 1 else bands, strides)
     seams = _Seams(shape)
     doubt = np.zeros(3)
-    for block in blocks:
-        maps = window.take(block.start, block.stop)
+    for block, after in zip(blocks, (*blocks[1:], None), strict=True):
+        maps = window.take(block.start, block.stop, block.stop if after is None else after.start)
         labels = decode_to_shape(representation, maps, spacing, (block.stop - block.start, *shape[1:]))
         foreground, border = evidence(maps, representation, labels.shape)
         del maps
@@ -123,15 +123,17 @@ class Window:
         self._held: list[tuple[int, Maps]] = []
         self._end = 0
 
-    def take(self, start: int, stop: int) -> Maps:
-        """Rows `start` to `stop` of every map; earlier rows are forgotten."""
+    def take(self, start: int, stop: int, keep: int | None = None) -> Maps:
+        """Rows `start` to `stop` of every map; rows before `keep`, or else `start`, are forgotten."""
         while self._end < stop:
             row, maps = next(self._bands)
             self._held.append((row, maps))
             name = next(iter(maps))
             self._end = row + maps[name].shape[1] * self._strides[name]
         self._held = [held for held in self._held if self._stop_of(held) > start]
-        return {name: self._rows(name, start, stop) for name in self._held[0][1]}
+        maps = {name: self._rows(name, start, stop) for name in self._held[0][1]}
+        self._held = [held for held in self._held if keep is None or self._stop_of(held) > keep]
+        return maps
 
     def _stop_of(self, held: tuple[int, Maps]) -> int:
         name, values = next(iter(held[1].items()))
