@@ -15,7 +15,6 @@ exit code 1 when a ratio is below its floor, about half of what was measured whe
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import time
@@ -23,7 +22,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cached_property, partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +34,7 @@ from skimage.segmentation import relabel_sequential
 from skimage.segmentation import watershed as sk_watershed
 
 import rivals
+from machine import describe
 from morula.decoding.components import grow
 from morula.decoding.watershed import watershed
 from morula.evaluation.surface import normalized_surface_distance
@@ -385,9 +384,9 @@ def write_json(
 ) -> None:
     """The figures with machine, date and versions."""
     figures = {
-        "machine": platform.processor() or platform.machine(),
         "date": date.today().isoformat(),
-        "versions": {name: version(name) for name in ("numpy", "scipy", "numba", "scikit-image")},
+        **describe(),
+        "command": " ".join(["python", *sys.argv]),
         "kernels": [{k: None if v != v else v for k, v in asdict(row).items()} for row in rows],
         "decoders": decoders,
         "growth": exponents,

@@ -33,7 +33,7 @@ from memory import synthetic_nuclei
 
 P = "morula.prediction."
 STAGES = {
-    "start": (P + "predict:_load",),
+    "start and record": (P + "predict:_load", P + "record:Record.save"),
     "read": (P + "predict:read_image",),
     "estimate the scale": (P + "model:estimate_zoom",),
     "normalise": ("morula.preprocessing.intensity:Normalizer.measure",
@@ -47,10 +47,13 @@ STAGES = {
     "measure": (P + "predict:measure",),
     "overlay": (P + "predict:draw_overlay",),
     "write": (P + "predict:write_labels", P + "predict:write_picture",
-              P + "measurements:Measurements.append", P + "record:Record.save"),
+              P + "measurements:Measurements.append"),
 }  # fmt: skip
 WHOLE = "estimate the scale"
 """A stage that is not taken apart."""
+
+ONCE = ("start and record", "rest")
+"""What a call of `predict` takes once, however many images it is given."""
 
 
 class Clock:
@@ -120,7 +123,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         seconds = time.perf_counter() - start
     megapixels = options.images * options.size**2 / 1e6
     clock.seconds["rest"] = seconds - sum(clock.seconds.values())
-    return {stage: value / megapixels * 1e3 for stage, value in clock.seconds.items()}
+    return {
+        stage: clock.seconds[stage] / megapixels * 1e3
+        for stage in (*STAGES, "rest")
+        if stage in clock.seconds
+    }
 
 
 def main() -> None:
@@ -137,11 +144,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     found = measure(options)
-    total = sum(value for stage, value in found.items() if stage != "start")
-    for stage in [*STAGES, "rest"]:
-        if stage in found:
-            share = "once" if stage == "start" else f"{found[stage] / total:.0%}"
-            print(f"{stage:28} {found[stage]:8.1f} ms per megapixel {share:>5}")
+    total = sum(value for stage, value in found.items() if stage not in ONCE)
+    for stage, value in found.items():
+        share = "once" if stage in ONCE else f"{value / total:.0%}"
+        print(f"{stage:28} {value:8.1f} ms per megapixel {share:>5}")
     if options.out:
         facts = {"date": date.today().isoformat(), "command": " ".join(["python", *sys.argv])}
         options.out.write_text(json.dumps({**facts, "ms_per_megapixel": found}, indent=1) + "\n")
