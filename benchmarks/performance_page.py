@@ -42,7 +42,8 @@ INTRO = """# Performance
 
 Made by `python benchmarks/performance_page.py` from `benchmarks/figures/*.json`; every table names its
 command. Figures of one table come from one run in which all take turns; ratios hold better than the
-figures themselves. Accuracy is in [benchmarks](benchmarks.md).
+figures themselves. Accuracy is in [benchmarks](benchmarks.md). `python benchmarks/guard.py`, by hand or at
+night, compares with figures of an earlier day by ratios to fixed work, and fails where something is slower.
 """
 PREDICTION = """
 One image under way is in the network, others are read, decoded, drawn and written beside it by threads of
@@ -103,6 +104,7 @@ def run_all(options: argparse.Namespace) -> None:
             ["git", "-C", str(HERE), "worktree", "add", "--detach", str(tree), BEFORE], check=False
         )
     measure("stages_before", ["stages.py", *STAGES], {"PYTHONPATH": str(tree / "src")})
+    subprocess.run([*git, "remove", "--force", str(tree)], check=False)
 
 
 def measure(name: str, words: Sequence[str], extra: dict[str, str] | None = None) -> None:
