@@ -152,7 +152,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Measure, print, and write JSON when asked."""
     if sys.argv[1:2] == ["--quantize"]:
-        quantize(*sys.argv[2:5], sys.argv[5:])
+        graph, patches, out, *wanted = sys.argv[2:]
+        quantize(graph, patches, out, wanted)
         return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -99,10 +99,9 @@ def run_all(options: argparse.Namespace) -> None:
     for name, words in commands(options).items():
         measure(name, words)
     tree = Path("/tmp/morula-before")
+    git = ["git", "-C", str(HERE), "worktree"]
     if not tree.exists():
-        subprocess.run(
-            ["git", "-C", str(HERE), "worktree", "add", "--detach", str(tree), BEFORE], check=False
-        )
+        subprocess.run([*git, "add", "--detach", str(tree), BEFORE], check=False)
     measure("stages_before", ["stages.py", *STAGES], {"PYTHONPATH": str(tree / "src")})
     subprocess.run([*git, "remove", "--force", str(tree)], check=False)
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import date
 from functools import wraps
@@ -60,7 +60,7 @@ class Clock:
     """Own time of every stage, over all threads."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.stacks: dict[int, list[tuple[str, list[float]]]] = {}
 
     def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:

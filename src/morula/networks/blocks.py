@@ -234,10 +234,8 @@ class Heads(nn.Module):
             parts = self.project(x).split(self.widths, dim=1)
         else:
             # Apart: engines leave out what nobody asks for, and are slow at taking a result to pieces.
-            pieces = zip(
-                self.project.weight.split(self.widths), self.project.bias.split(self.widths), strict=True
-            )
-            parts = [CONVOLVE[x.ndim - 2](x, weight, bias) for weight, bias in pieces]
+            pieces = (parameter.split(self.widths) for parameter in self.project.parameters())
+            parts = [CONVOLVE[x.ndim - 2](x, *piece) for piece in zip(*pieces, strict=True)]
         return {
             head.name: self._on_grid(part.float(), head, factor)
             for head, part, factor in zip(self.heads, parts, self.factors, strict=True)

@@ -104,6 +104,6 @@ class ResidualUNetModule(nn.Module):
             return self.stem(space_to_depth(image, self.stem_factor))
         # The same without moving pixels about.
         factor, first = self.stem_factor, self.stem[0]
-        kernel = on_pixels(first.weight, factor)
+        kernel = on_pixels(first.get_parameter("weight"), factor)
         x = CONVOLVE[image.ndim - 2](image, kernel, first.bias, stride=factor, padding=factor)
         return self.stem[2](self.stem[1](x))
