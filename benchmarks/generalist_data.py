@@ -3,8 +3,8 @@
     python benchmarks/generalist_data.py DATA OUT
 
 `DATA` holds ``dsb2018``, ``kromp2020`` and ``t98g``; `OUT` receives images, labels and an ``index.csv`` with
-the columns `source`, `modality`, `field` and `fold`: that of ``dsb2018``'s own index, elsewhere the place in the
-order of ids modulo 4. Images whose median object is above 48 px across are shrunk to that, with their
+the columns `source`, `modality`, `field` and `fold`: that of ``dsb2018``'s own index, elsewhere the place in
+the order of ids modulo 4. Images whose median object is above 48 px across are shrunk to that, with their
 labels: prediction brings large objects to such a size, too.
 """
 

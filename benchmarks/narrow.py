@@ -2,9 +2,9 @@
 
     python benchmarks/narrow.py RUN OUT --features 24 48 96 192 256
 
-`OUT` becomes a model to go on from (``morula train ... --from OUT``): right after narrowing it is poor. A channel says
-as much as the scales of the batch norms that write it times the size of the weights that read it, after
-Liu et al. 2017 (network slimming), https://arxiv.org/abs/1708.06519.
+`OUT` becomes a model to go on from (``morula train ... --from OUT``): right after narrowing it is poor. A
+channel says as much as the scales of the batch norms that write it times the size of the weights that read
+it, after Liu et al. 2017 (network slimming), https://arxiv.org/abs/1708.06519.
 """
 
 import argparse

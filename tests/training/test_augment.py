@@ -9,8 +9,8 @@ from morula.planning.plan import Augmentation
 from morula.training.augment import (
     View,
     _bend_histogram,
-    _compress,
     _coarsen,
+    _compress,
     _emboss,
     change_intensity,
     cut,

@@ -255,7 +255,7 @@ def _degrade(image: Map, augmentation: Augmentation, rng: Rng) -> Map:
 
 
 def _shade(image: Map, nodes: np.ndarray) -> Map:
-    """Gain and offset that are smooth between the `nodes` ``(2, n, n)`` of a coarse grid, alike in all planes."""
+    """Gain and offset that are smooth between the `nodes` ``(2, n, n)`` of a coarse grid; all planes alike."""
     size = (image.shape[-1], image.shape[-2])
     gain, offset = (cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC) for grid in nodes)
     return image * np.float32(2) ** (np.float32(0.5) * gain) + np.float32(0.1) * offset
