@@ -31,7 +31,7 @@ SHORTEST_PX = 32
 MARGIN = 0.03
 """By how much a zoom must score better than the trained scale to replace it."""
 
-LEAST_SURE = 0.5
+LEAST_SURE = 0.4
 """Below it the model knows too little of the image to say how large anything is."""
 
 QUITE_SURE = 0.75

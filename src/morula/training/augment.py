@@ -255,7 +255,7 @@ def _degrade(image: Map, augmentation: Augmentation, rng: Rng) -> Map:
 
 
 def _shade(image: Map, nodes: np.ndarray) -> Map:
-    """Gain and offset that are smooth between the `nodes` ``(2, n, n)`` of a coarse grid; all planes alike."""
+    """Gain and offset that are smooth between the `nodes` ``(2, n, n)`` of a coarse grid, one for all."""
     size = (image.shape[-1], image.shape[-2])
     gain, offset = (cv2.resize(grid, size, interpolation=cv2.INTER_CUBIC) for grid in nodes)
     return image * np.float32(2) ** (np.float32(0.5) * gain) + np.float32(0.1) * offset
@@ -266,7 +266,7 @@ def _compress(image: Map, quality: int) -> Map:
     planes = image.reshape(-1, *image.shape[-2:])
     levels = np.clip((planes + 0.25) * (255 / 1.5), 0, 255).round().astype(np.uint8)
     files = [cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, quality])[1] for plane in levels]
-    read = np.stack([cv2.imdecode(file, cv2.IMREAD_GRAYSCALE) for file in files])
+    read = np.stack([np.asarray(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE)) for file in files])
     return (read.astype(np.float32) * np.float32(1.5 / 255) - np.float32(0.25)).reshape(image.shape)
 
 
