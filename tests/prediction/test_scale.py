@@ -13,6 +13,7 @@ from morula.prediction.scale import (
     OCTAVE,
     QUITE_SURE,
     SIDE_PX,
+    SURE_OF_SMALL,
     Look,
     busiest,
     estimate_zoom,
@@ -62,6 +63,13 @@ def test_fine_zooms_are_tried_for_small_objects_only(diameter: float, last: floa
     sureness = {0.125: 0.3, 0.25: 0.3, 0.5: 0.3, 1.0: 0.6, 2.0: 0.7, 4.0: 0.9}
     assert find_zoom(sees(sureness, diameter, tried), 20.0) == last
     assert max(tried) == last
+
+
+def test_noise_is_not_enlarged():
+    tried: list[float] = []
+    sureness = {1.0: SURE_OF_SMALL - 0.01, 2.0: 0.9}
+    assert find_zoom(sees(sureness, 8.0, tried), 20.0) == 1
+    assert max(tried) == 1
 
 
 def test_a_familiar_image_costs_one_look():

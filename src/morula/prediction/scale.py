@@ -34,6 +34,9 @@ MARGIN = 0.03
 LEAST_SURE = 0.4
 """Below it the model knows too little of the image to say how large anything is."""
 
+SURE_OF_SMALL = 0.5
+"""Below it small objects are not enlarged: noise, and grass, would become objects."""
+
 QUITE_SURE = 0.75
 """From it on, objects of the usual size (within half an octave) need no look at another zoom."""
 
@@ -139,8 +142,8 @@ def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
     looks = [trained, *(seen for zoom in _COARSE if (seen := look(zoom)) is not None)]
     finest = trained
     for zoom in _FINE:
-        # These cost as much as all the others: only where the objects are small.
-        if not 0 < finest.diameter_px < usual_px or (seen := look(zoom)) is None:
+        is_small = finest.diameter_px < usual_px and finest.sureness >= SURE_OF_SMALL
+        if not is_small or (seen := look(zoom)) is None:
             break
         looks.append(finest := seen)
     best = max(looks, key=lambda seen: seen.score(usual_px))
