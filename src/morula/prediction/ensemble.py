@@ -76,9 +76,11 @@ class Ensemble:
             for done, index in enumerate(grid.indices(), 1):
                 tile = cut(pixels, grid, index)
                 normalized = tile if normalizer is None else normalizer.apply(tile)
-                yield index, self.maps(np.ascontiguousarray(normalized, np.float32), heads)
+                maps = self.maps(np.ascontiguousarray(normalized, np.float32), heads)
+                # Before the tile is handed on: nobody comes back for what follows the last one.
                 if progress:
                     progress(done, grid.count)
+                yield index, maps
 
         return stitch(tiles(), grid, {head.name: head.stride for head in heads})
 
