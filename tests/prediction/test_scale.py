@@ -14,6 +14,7 @@ from morula.prediction.scale import (
     QUITE_SURE,
     SIDE_PX,
     SURE_OF_SMALL,
+    SURER,
     Look,
     busiest,
     estimate_zoom,
@@ -45,10 +46,15 @@ def test_the_zoom_at_which_the_model_is_surest_wins():
 def test_the_trained_scale_stays_unless_another_is_better():
     even = {0.25: 0.8, 0.5: 0.8, 1.0: 0.8}
     assert find_zoom(sees(even, 20.0), 20.0) == 1
-    # An octave towards the usual size is worth a little.
-    edge = 0.8 - OCTAVE + MARGIN
-    assert find_zoom(sees({0.5: edge - 0.01, 1.0: 0.8}, 40.0), 20.0) == 1
-    assert find_zoom(sees({0.5: edge + 0.01, 1.0: 0.8}, 40.0), 20.0) == 0.5
+    # Two octaves from the usual size, one towards it is worth something.
+    edge = 0.8 - 3 * OCTAVE + MARGIN
+    assert find_zoom(sees({0.5: edge - 0.01, 1.0: 0.8}, 80.0), 20.0) == 1
+    assert find_zoom(sees({0.5: edge + 0.01, 1.0: 0.8}, 80.0), 20.0) == 0.5
+
+
+def test_objects_of_a_known_size_are_shrunk_only_where_that_makes_the_model_much_surer():
+    assert find_zoom(sees({0.5: 0.6 + SURER - 0.01, 1.0: 0.6}, 40.0), 20.0) == 1
+    assert find_zoom(sees({0.5: 0.6 + SURER + 0.01, 1.0: 0.6}, 40.0), 20.0) == 0.5
 
 
 def test_a_model_that_is_sure_of_nothing_changes_nothing():
@@ -60,7 +66,7 @@ def test_a_model_that_is_sure_of_nothing_changes_nothing():
 @pytest.mark.parametrize(("diameter", "last"), [(30.0, 1.0), (12.0, 2.0), (6.0, 4.0)])
 def test_fine_zooms_are_tried_for_small_objects_only(diameter: float, last: float):
     tried: list[float] = []
-    sureness = {0.125: 0.3, 0.25: 0.3, 0.5: 0.3, 1.0: 0.6, 2.0: 0.7, 4.0: 0.9}
+    sureness = {0.125: 0.3, 0.25: 0.3, 0.5: 0.3, 1.0: 0.6, 2.0: 0.75, 4.0: 0.9}
     assert find_zoom(sees(sureness, diameter, tried), 20.0) == last
     assert max(tried) == last
 
@@ -77,7 +83,7 @@ def test_a_familiar_image_costs_one_look():
     sureness = {0.5: 1.0, 1.0: QUITE_SURE, 2.0: 1.0}
     assert find_zoom(sees(sureness, 25.0, tried), 20.0) == 1
     assert tried == [1.0]
-    assert find_zoom(sees(sureness, 30.0), 20.0) == 0.5
+    assert find_zoom(sees(sureness, 50.0), 20.0) == 0.5
 
 
 def test_what_a_look_sees_is_weighted_by_area():

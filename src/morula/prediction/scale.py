@@ -38,11 +38,16 @@ SURE_OF_SMALL = 0.5
 """Below it small objects are not enlarged: noise, and grass, would become objects."""
 
 QUITE_SURE = 0.75
-"""From it on, objects of the usual size (within half an octave) need no look at another zoom."""
+"""From it on, objects of a size that the model knows need no look at another zoom."""
+
+REACH = 1.1
+"""Octaves around the usual size that a model knows well: shrinking such objects costs their outlines."""
+
+SURER = 0.1
+"""By how much surer another zoom must be where the objects at the trained scale lie within that reach."""
 
 OCTAVE = 0.04
-"""What a look loses in score when its objects are an octave from the size that the model knows best; four
-times that for two octaves."""
+"""What a look loses in score when its objects are an octave from the usual size; four times that for two."""
 
 ERROR = 0.1
 """Standard error of a confidence that only one object has told; that of n is smaller by their root."""
@@ -79,15 +84,14 @@ class Look:
         return cls(zoom, float(np.median(diameters(found.labels))), float(sureness))
 
     def score(self, usual_px: float) -> float:
-        """How much speaks for this zoom, when the model knows objects of `usual_px` best."""
+        """How much speaks for this zoom, when the model is used to objects of `usual_px`."""
         if not self.diameter_px:
             return 0.0
         return self.sureness - OCTAVE * math.log2(self.diameter_px / usual_px) ** 2
 
-    def is_familiar(self, usual_px: float) -> bool:
-        """Whether this is what the model was trained on, beyond doubt."""
-        near = self.diameter_px > 0 and abs(math.log2(self.diameter_px / usual_px)) <= 0.5
-        return near and self.sureness >= QUITE_SURE
+    def is_known(self, usual_px: float) -> bool:
+        """Whether a model that is used to objects of `usual_px` knows those of this look well."""
+        return self.diameter_px > 0 and abs(math.log2(self.diameter_px / usual_px)) <= REACH
 
 
 def is_estimated(plan: Plan) -> bool:
@@ -137,7 +141,10 @@ def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
         usual_px: From `usual_diameter`.
     """
     trained = look(1.0)
-    if trained is None or trained.is_familiar(usual_px):
+    if trained is None:
+        return 1.0
+    is_known = trained.is_known(usual_px)
+    if is_known and trained.sureness >= QUITE_SURE:
         return 1.0
     looks = [trained, *(seen for zoom in _COARSE if (seen := look(zoom)) is not None)]
     finest = trained
@@ -148,7 +155,8 @@ def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
         looks.append(finest := seen)
     best = max(looks, key=lambda seen: seen.score(usual_px))
     better = best.score(usual_px) > trained.score(usual_px) + MARGIN
-    return best.zoom if better and best.sureness >= LEAST_SURE else 1.0
+    surer = best.sureness > trained.sureness + SURER
+    return best.zoom if better and (surer or not is_known) and best.sureness >= LEAST_SURE else 1.0
 
 
 def busiest(pixels: np.ndarray, normalizer: Normalizer, side_px: float) -> tuple[int, ...]:
