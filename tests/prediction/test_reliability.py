@@ -16,6 +16,7 @@ from morula.prediction.confidence import doubt_sums
 from morula.prediction.reliability import (
     APART,
     FAR,
+    UNLIKELY,
     Scored,
     calibrate,
     cross_check,
@@ -133,6 +134,18 @@ def test_nothing_found():
     for curve in (IDENTITY, None):
         judged = judge(empty, np.zeros((1, 8, 8)), echo_plan(), curve)
         assert (judged.reliability, judged.doubts) == (0.0, ("nothing found",))
+
+
+def test_improbable_objects_are_left_out():
+    labels = np.repeat(np.array([[1, 1, 0, 2, 0, 3, 3]], np.int32), 2, 0)
+    found = Segmentation(labels, {1: 0.9, 2: UNLIKELY - 0.01, 3: UNLIKELY})
+    judged = judge(found, np.zeros((1, 2, 7)), echo_plan(), IDENTITY)
+    np.testing.assert_array_equal(judged.labels, np.repeat([[1, 1, 0, 0, 0, 2, 2]], 2, 0))
+    assert judged.labels.dtype == np.int32
+    assert judged.confidence == {1: 0.9, 2: UNLIKELY}
+    assert "many improbable objects were left out" in judged.doubts
+    np.testing.assert_array_equal(found.labels, labels)
+    assert judge(found, np.zeros((1, 2, 7)), echo_plan(), None).confidence == found.confidence
 
 
 def test_a_familiar_image_keeps_its_confidence():
