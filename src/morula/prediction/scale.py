@@ -7,7 +7,7 @@ The figures below were measured with `benchmarks/scale.py` on validation images.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,7 +31,7 @@ SHORTEST_PX = 32
 MARGIN = 0.03
 """By how much a zoom must score better than the trained scale to replace it."""
 
-LEAST_SURE = 0.4
+LEAST_SURE = 0.35
 """Below it the model knows too little of the image to say how large anything is."""
 
 SURE_OF_SMALL = 0.5
@@ -46,7 +46,7 @@ REACH = 1.1
 SURER = 0.1
 """By how much surer another zoom must be where the objects at the trained scale lie within that reach."""
 
-OCTAVE = 0.04
+OCTAVE = 0.05
 """What a look loses in score when its objects are an octave from the usual size; four times that for two."""
 
 ERROR = 0.1
@@ -153,10 +153,19 @@ def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
         if not is_small or (seen := look(zoom)) is None:
             break
         looks.append(finest := seen)
-    best = max(looks, key=lambda seen: seen.score(usual_px))
+    best = _best(looks, usual_px)
     better = best.score(usual_px) > trained.score(usual_px) + MARGIN
     surer = best.sureness > trained.sureness + SURER
     return best.zoom if better and (surer or not is_known) and best.sureness >= LEAST_SURE else 1.0
+
+
+def _best(looks: Sequence[Look], usual_px: float) -> Look:
+    """The finest look at objects of a known size that is about as sure as any; else the one of the best score."""
+    most = max(seen.sureness for seen in looks)
+    known = [seen for seen in looks if seen.is_known(usual_px) and seen.sureness >= most - SURER]
+    if known:
+        return max(known, key=lambda seen: seen.zoom)
+    return max(looks, key=lambda seen: seen.score(usual_px))
 
 
 def busiest(pixels: np.ndarray, normalizer: Normalizer, side_px: float) -> tuple[int, ...]:
