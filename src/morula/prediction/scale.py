@@ -160,7 +160,7 @@ def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
 
 
 def _best(looks: Sequence[Look], usual_px: float) -> Look:
-    """The finest look at objects of a known size that is about as sure as any; else the one of the best score."""
+    """The finest look at objects of a known size that is nearly the surest; else that of the best score."""
     most = max(seen.sureness for seen in looks)
     known = [seen for seen in looks if seen.is_known(usual_px) and seen.sureness >= most - SURER]
     if known:
