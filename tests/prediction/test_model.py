@@ -118,8 +118,8 @@ def test_the_scale_is_estimated_from_the_image():
     network = model.networks[0]
     large = grey(np.tile(blurred(64, 24, 12), (4, 4)))
     found = model.segment(large)
-    assert (found.zoom, found.labels.max()) == (0.25, 16)
-    assert network.seen[-1][2:] == (64, 64)
+    assert (found.zoom, found.labels.max()) == (0.5, 16)
+    assert network.seen[-1][2:] == (128, 128)
     plain = model.segment(large, diameter_px="trained")
     assert (plain.zoom, network.seen[-1][2:]) == (1, (256, 256))
 
