@@ -7,7 +7,7 @@ from morula.planning.retraining import Method
 PACE = (
     'training.optimizer={kind="adamw", learning_rate=0.002}',
     'training.schedule={kind="cosine"}',
-    "inference.mirror=false",
+    "inference.mirror=none",
 )
 """The same for every group: what the recipes say here needs more steps than there are."""
 

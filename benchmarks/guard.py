@@ -116,7 +116,7 @@ def network_pass(relief: np.ndarray) -> Callable[[], object]:
     plan = plan_for(REPRESENTATIONS["shrunk_borders"])
     heads = plan.representation.heads(2)
     network = ready(plan.network.build(2, 1, heads), 2)
-    ensemble = Ensemble((network,), 2, mirror=True, precision=best_precision("cpu"))
+    ensemble = Ensemble((network,), 2, mirror="all", precision=best_precision("cpu"))
     grid = tile_grid(relief.shape, (320, 320), 0.125, plan.network.divisors(2))
     return lambda: list(ensemble.bands(relief[None], grid, heads))
 

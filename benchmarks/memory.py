@@ -1,6 +1,6 @@
 """Peak memory and time of ``morula predict`` on a folder of 512 x 512 images, and on one of 8192 x 8192.
 
-``python benchmarks/memory.py [--model NAME] [--images 24] [--size 8192] [--no-mirror] [--out FILE.json]``;
+``python benchmarks/memory.py [--model NAME] [--images 24] [--size 8192] [--mirror WHICH] [--out FILE.json]``;
 the figure is the peak resident set of the child process, torch and compiled kernels included.
 """
 
@@ -67,10 +67,10 @@ def main() -> None:
     parser.add_argument("--model", default="generalist")
     parser.add_argument("--images", type=int, default=24)
     parser.add_argument("--size", type=int, default=8192)
-    parser.add_argument("--no-mirror", action="store_true")
+    parser.add_argument("--mirror")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    words = ["--model", options.model, *(["--no-mirror"] if options.no_mirror else [])]
+    words = ["--model", options.model, *(["--mirror", options.mirror] if options.mirror else [])]
     with tempfile.TemporaryDirectory() as temporary:
         found = [
             run(Path(temporary) / "folder", options.images, 512, words),

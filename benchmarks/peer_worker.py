@@ -90,7 +90,7 @@ def forward(network: Any, image: Any) -> Work:
     return work
 
 
-def ours(folder: Path, *, mirror: bool) -> Work:
+def ours(folder: Path, *, mirror: str | None) -> Work:
     """Files in, label files, tables and overlays out, the model's start included."""
     import tempfile
 
@@ -114,7 +114,10 @@ def main() -> None:
     """Start, say so, then run on every line."""
     kind, folder = sys.argv[1], Path(sys.argv[2])
     if kind.startswith("morula"):
-        work, packages = ours(folder, mirror=kind == "morula"), ("morula", "openvino", "torch")
+        work, packages = (
+            ours(folder, mirror=None if kind == "morula" else "none"),
+            ("morula", "openvino", "torch"),
+        )
     else:
         work, packages = globals()[kind](folder), PACKAGES[kind]
     work()

@@ -90,7 +90,7 @@ def make_images(folder: Path, count: int, size: int) -> None:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """All rates, round by round."""
     pythons = {name: options.environments / name / "bin" / "python" for name in options.peers}
-    kinds = {"morula": Path(sys.executable), "morula --no-mirror": Path(sys.executable), **pythons}
+    kinds = {"morula": Path(sys.executable), "morula --mirror none": Path(sys.executable), **pythons}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_images(folder, options.images, options.size)
@@ -117,7 +117,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> None:
     """Medians and ratios."""
     rounds = found["rounds"]
-    print(f"{'program':20} {'MP/s':>6} {'ours is':>8} {'--no-mirror':>12}")
+    print(f"{'program':20} {'MP/s':>6} {'ours is':>8} {'mirror none':>12}")
     for kind in rounds[0]:
         rate = statistics.median(row[kind] for row in rounds)
         ratios = [statistics.median(r[own] / r[kind] for r in rounds) for own in list(rounds[0])[:2]]

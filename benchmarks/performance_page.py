@@ -32,8 +32,8 @@ STAGES = ("--model", "nuclei", "--diameter", "trained")
 """What both states of the package can do."""
 
 NAMES = {
-    "morula": "Morula, four mirror images, files to files",
-    "morula --no-mirror": "Morula `--no-mirror`, files to files",
+    "morula": "Morula, files to files",
+    "morula --mirror none": "Morula `--mirror none`, files to files",
     "stardist": "StarDist 2D, network and its decoding, TensorFlow",
     "cellpose": "Cellpose 3 CNN, forward pass alone, torch",
     "instanseg": "InstanSeg, forward pass alone, torch",
@@ -86,7 +86,7 @@ def commands(options: argparse.Namespace) -> dict[str, list[str]]:
             "1",
         ],
         "peers": ["peers.py", *model, "--environments", envs],
-        "stages": ["stages.py", *STAGES],
+        "stages": ["stages.py", *STAGES, "--mirror", "all"],
         "stages_default": ["stages.py", *model],
         "memory": ["memory.py", *model],
         "pipeline": ["pipeline.py", "--environment", f"{envs}/monai"],
@@ -140,7 +140,7 @@ def speed(found: dict[str, Any]) -> str:
     rows = [
         [
             row["engine"],
-            "4" if row["mirror"] else "1",
+            row["mirror"],
             "estimated" if row["diameter"] == "auto" else row["diameter"],
             f"**{row['end_to_end']:.2f}**",
             f"{row['segment']:.2f}",
@@ -149,7 +149,15 @@ def speed(found: dict[str, Any]) -> str:
         ]
         for row in found["rates"]
     ]
-    head = ("engine", "views", "scale", "MP/s, files to files", "segmentation alone", "maps alone", "floor")
+    head = (
+        "engine",
+        "`--mirror`",
+        "scale",
+        "MP/s, files to files",
+        "segmentation alone",
+        "maps alone",
+        "floor",
+    )
     size = f"{found['images']} grey images of {found['size']} x {found['size']}, model `{found['model']}`"
     about = f"{size}. The machine: {rates}, {bandwidth}. The network: {work}."
     return f"{facts(found)}{about}\n\n{table(head, rows)}"
@@ -161,7 +169,7 @@ def peers(found: dict[str, Any]) -> str:
     rows = []
     for kind in rounds[0]:
         packages = found["versions"][kind]
-        own = ("morula", "morula --no-mirror")
+        own = ("morula", "morula --mirror none")
         ratios = [statistics.median(row[name] / row[kind] for row in rounds) for name in own]
         rows.append([
             NAMES.get(kind, kind),
@@ -201,7 +209,7 @@ def _stages(found: dict[str, Any], past: dict[str, float]) -> str:
         ["all but what is done once per call", *([f"{former:.0f}"] if past else []), f"{total:.0f}", "100%"]
     )
     decoding = sum(now.get(name, 0) for name in ("decode", "confidence", "number")) / total
-    about = "One image after the other, four mirror images. Decoding with confidence and numbering"
+    about = "One image after the other. Decoding with confidence and numbering"
     head = ("stage", *([f"before (`{BEFORE}`), ms/MP"] if past else []), "now, ms/MP", "share now")
     return f"{facts(found)}{about}: {decoding:.0%}.\n\n{table(head, rows)}"
 

@@ -119,14 +119,14 @@ def main() -> None:
     parser.add_argument("--model", default="generalist")
     parser.add_argument("--limit", type=int, default=0, help="images at most; 0: all")
     parser.add_argument("--field", type=int, default=512, help="side of the middle that is used, in pixels")
-    parser.add_argument("--no-mirror", dest="mirror", action="store_false")
+    parser.add_argument("--mirror", help="as of predict")
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chosen = dict(item.split("=", 1) for item in options.select)
     dataset = open_dataset(options.data).select({k: set(v.split(",")) for k, v in chosen.items()})
     model = Model.load(options.model, engine=options.engine)
-    model = model if options.mirror else model.without_mirroring()
+    model = model.mirroring(options.mirror) if options.mirror else model
     rows = measure_dataset(model, dataset, options.limit, options.field)
     table = [summarize(rows, factor) for factor in sorted(FACTORS)]
     print(f"{options.data.name}, {options.model}: F1 at IoU 0.5")

@@ -30,19 +30,21 @@ from morula.networks.blocks import CONV
 from morula.networks.count import cost
 from morula.prediction.confidence import needed_heads
 from morula.prediction.engines import choose_engine
+from morula.prediction.mirror import mirrorings
 from morula.prediction.model import Model
 from morula.prediction.predict import predict
 
 CASES = (
-    ("openvino", True, "auto"),
-    ("openvino", True, "trained"),
-    ("openvino", False, "auto"),
-    ("openvino", False, "trained"),
-    ("torch", True, "auto"),
-    ("torch", False, "auto"),
-    ("onnxruntime", False, "auto"),
+    ("openvino", "opposite", "auto"),
+    ("openvino", "opposite", "trained"),
+    ("openvino", "all", "auto"),
+    ("openvino", "none", "auto"),
+    ("openvino", "none", "trained"),
+    ("torch", "opposite", "auto"),
+    ("torch", "none", "auto"),
+    ("onnxruntime", "none", "auto"),
 )
-"""Engine, mirror images, ``--diameter``."""
+"""Engine, ``--mirror``, ``--diameter``."""
 
 
 def installed(engine: str) -> bool:
@@ -54,7 +56,7 @@ def installed(engine: str) -> bool:
     return True
 
 
-def end_to_end(images: list[Path], model: str, engine: str, mirror: bool, diameter: str) -> float:
+def end_to_end(images: list[Path], model: str, engine: str, mirror: str, diameter: str) -> float:
     """Seconds of one call of ``predict``, the model's start included."""
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
@@ -65,10 +67,9 @@ def end_to_end(images: list[Path], model: str, engine: str, mirror: bool, diamet
         return time.perf_counter() - start
 
 
-def alone(image: Path, model: str, engine: str, mirror: bool, diameter: str) -> dict[str, float]:
+def alone(image: Path, model: str, engine: str, mirror: str, diameter: str) -> dict[str, float]:
     """Seconds of one image's segmentation, and of its maps, with a model that is loaded; best of 3."""
-    loaded = Model.load(model, engine=engine)
-    loaded = loaded if mirror else loaded.without_mirroring()
+    loaded = Model.load(model, engine=engine).mirroring(mirror)
     read = read_image(image)
     heads = needed_heads(loaded.plan.representation, loaded.plan.ndim)
     grey = read.pixels / np.float32(255)
@@ -129,6 +130,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows = [
         {
             "engine": engine, "mirror": mirror, "diameter": diameter,
+            "views": len(mirrorings(plan.ndim, mirror)),
             "end_to_end": options.images * each / float(np.median([r[i] for r in rounds])),
             "segment": each / parts[i]["segment_s"],
             "maps": each / parts[i]["maps_s"],
@@ -141,7 +143,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "command": " ".join(["python", *sys.argv]),
         "model": options.model, "images": options.images, "size": options.size,
         "threads": options.threads, "busy": options.busy, "parameters": one.parameters,
-        "views": 2**plan.ndim,
         "floor": floor,
         "rates": rows,
     }  # fmt: skip
@@ -149,9 +150,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def network_floor(found: dict[str, Any], row: dict[str, Any]) -> float:
     """Share of the floor's rate that the maps of one case are made at."""
-    floor, views = found["floor"], found["views"] if row["mirror"] else 1
+    floor = found["floor"]
     rate = floor["matrix_rate_gmac"]["float32" if row["engine"] == "onnxruntime" else "bfloat16"]
-    seconds = views * max(
+    seconds = row["views"] * max(
         floor["gmac_per_megapixel"] / rate, floor["gigabytes_per_megapixel"] / floor["bandwidth_gigabytes"]
     )
     return row["maps"] * seconds
@@ -162,7 +163,7 @@ def show(found: dict[str, Any]) -> None:
     print(f"{found['threads']} threads; {found['parameters']:,} parameters; {found['floor']}")
     print(f"{'case':28} {'MP/s, files to files':>21} {'segment':>8} {'maps':>6} {'of the floor':>13}")
     for row in found["rates"]:
-        name = f"{row['engine']}, {'4 views' if row['mirror'] else '1 view'}, {row['diameter']}"
+        name = f"{row['engine']}, mirror {row['mirror']}, {row['diameter']}"
         rates = f"{row['end_to_end']:21.2f} {row['segment']:8.2f} {row['maps']:6.2f}"
         print(f"{name:28} {rates} {network_floor(found, row):13.0%}")
 

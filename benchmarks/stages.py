@@ -1,6 +1,6 @@
 """Where the time of ``morula predict`` goes, stage by stage, one image after the other.
 
-``python benchmarks/stages.py [--model NAME] [--images 4] [--size 1024] [--threads 2] [--no-mirror]
+``python benchmarks/stages.py [--model NAME] [--images 4] [--size 1024] [--threads 2] [--mirror WHICH]
 [--diameter trained] [--out FILE.json]``. Stages are functions of the package, timed from outside; a stage's
 time is its own, without the stages that it calls. In a real run several images are under way and the stages
 of different images overlap; here every image is a run of its own.
@@ -107,7 +107,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     from morula.prediction.predict import predict
 
     torch.set_num_threads(options.threads)
-    given: dict[str, Any] = {"model": options.model, "mirror": not options.no_mirror}
+    given: dict[str, Any] = {"model": options.model}
+    if options.mirror:
+        given["mirror"] = options.mirror
     if options.diameter and "trained" in str(inspect.signature(predict)):
         given["diameter"] = options.diameter
     clock = Clock()
@@ -139,7 +141,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--no-mirror", action="store_true")
+    parser.add_argument("--mirror", help="none, opposite or all; as the model's plan says unless given")
     parser.add_argument("--diameter", help="'trained' leaves the estimate of the scale out")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

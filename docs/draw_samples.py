@@ -48,7 +48,7 @@ def main(demo: Path, target: Path) -> None:
     canvas = np.full((rows * pitch - GAP_PX, COLUMNS * pitch - GAP_PX, 3), 255, np.uint8)
     for place, (name, side) in enumerate(SHOWN):
         top, left = place // COLUMNS * pitch, place % COLUMNS * pitch
-        canvas[top : top + CELL_PX, left : left + CELL_PX] = cell(demo / "overlays" / f"{name}.png", side)
+        canvas[top : top + CELL_PX, left : left + CELL_PX] = cell(demo / "overlays" / f"{name}.jpg", side)
     cv2.imwrite(str(target), canvas, [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 

@@ -37,7 +37,7 @@ def echo_plan(ndim: int = 2, **changes: Any) -> Plan:
         "representation": {"kind": "foreground"},
         "network": {"kind": "residual_unet", "features": (4, 8), "blocks": (1, 1)},
         "training": Training(patch_size=(32,) * ndim),
-        "inference": Inference(tile_size=(48,) * ndim, mirror=False),
+        "inference": Inference(tile_size=(48,) * ndim, mirror="none"),
     }
     return Plan.model_validate(table | changes)
 

@@ -245,7 +245,7 @@ def test_predict_writes_everything_and_skips_it_the_second_time(data: Path, mode
     assert first.exit_code == 0, first.stderr
     written = files_below(out)
     for index in range(4):
-        assert {f"labels/{index}.tif", f"overlays/{index}.png", f"geojson/{index}.geojson"} <= written
+        assert {f"labels/{index}.tif", f"overlays/{index}.jpg", f"geojson/{index}.geojson"} <= written
     assert {"measurements.csv", "images.csv", "report.html", "run.json"} <= written
     stamps = {path: path.stat().st_mtime_ns for path in (out / "labels").iterdir()}
     second = morula(*words)
@@ -342,6 +342,7 @@ def test_predict_names_what_to_look_at_first(data: Path, model: Path, tmp_path: 
         (["--pixel-size", "0"], "--pixel-size"),
         (["--diameter", "big"], "--diameter"),
         (["--export", "dwg"], "dwg"),
+        (["--mirror", "al"], "all"),
         (["--device", "abacus"], "abacus"),
     ],
 )

@@ -27,6 +27,6 @@ def test_changes_that_show_the_same_hardly_change_the_answer():
     folder = Path(str(files("morula"))) / "samples" / "images"
     names = ("fluorescence-clusters", "fluorescence-dim", "brightfield-smear", "histology-epithelium")
     images = [read_image(next(folder.glob(f"{name}.*"))) for name in names]
-    scores = benchmark().invariance(Model.load("generalist").without_mirroring(), images)
+    scores = benchmark().invariance(Model.load("generalist").mirroring("none"), images)
     assert all(len(values) == len(names) for values in scores.values())
     assert np.mean([np.mean(values) for values in scores.values()]) >= 0.95

@@ -46,7 +46,7 @@ CHANGES = (
     "network.features=[4,8]",
     "network.strides=[[1,2,2]]",
     "network.kernels=[[1,3,3],[3,3,3]]",
-    "inference.mirror=false",
+    "inference.mirror=none",
 )
 SMALL = [word for change in CHANGES for word in ("--set", change)]
 

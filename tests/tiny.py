@@ -29,7 +29,7 @@ def write_model(folder: Path) -> Path:
             "representation": {"kind": "foreground"},
             "network": {"kind": "plain_unet", "features": (8, 16)},
             "training": Training(steps=2, batch_size=1, patch_size=(32, 32)),
-            "inference": Inference(tile_size=(64, 64), mirror=False),
+            "inference": Inference(tile_size=(64, 64), mirror="none"),
         }
     )
 

@@ -14,7 +14,7 @@ SHORT = (
     "training.patch_size=[32, 32]",
     "training.optimizer.learning_rate=0.01",
     'network={kind="plain_unet", features=[8, 16]}',
-    "inference.mirror=false",
+    "inference.mirror=none",
 )
 
 

@@ -47,7 +47,7 @@ def test_both_ends_of_the_reliabilities_are_shown(tmp_path):
     rows = [Reliability(f"image{n}", (n / 10,), n) for n in range(10)]
     write_reliability(tmp_path / "reliability.csv", [*rows, Reliability("broken", failure="not read")])
     for row in rows[:8]:
-        path = tmp_path / "pseudo_1" / "overlays" / f"{row.image}.png"
+        path = tmp_path / "pseudo_1" / "overlays" / f"{row.image}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.full((8, 8, 3), 20 * row.objects, np.uint8))
     page = rounds_section(leave(tmp_path))

@@ -77,9 +77,9 @@ def test_ct_has_a_fixed_scale_and_mr_has_none(organs: Callable[..., Fingerprint]
 def test_classes_with_a_side_are_not_mirrored(organs: Callable[..., Fingerprint]) -> None:
     plan, reasons = make_plan(organs(names=("liver", "left kidney")), "nnunet-sdm")
     assert plan.training.augmentation.flip == 0
-    assert not plan.inference.mirror
+    assert plan.inference.mirror == "none"
     assert "'left kidney' names a side" in reasons["inference.mirror"]
-    assert make_plan(organs(), "nnunet-sdm")[0].inference.mirror
+    assert make_plan(organs(), "nnunet-sdm")[0].inference.mirror == "all"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_side_is_known_however_it_is_written(
     name: str, sided: bool, organs: Callable[..., Fingerprint]
 ) -> None:
     plan, _ = make_plan(organs(names=("liver", name)), "nnunet-sdm")
-    assert plan.inference.mirror is not sided
+    assert plan.inference.mirror == ("none" if sided else "all")
 
 
 def test_auto_plans_classes_too(organs: Callable[..., Fingerprint]) -> None:

@@ -59,12 +59,12 @@ def test_a_model_with_a_physical_pixel_size_keeps_it(make_facts):
 
 def test_overrides_win_over_what_the_weights_leave_open(base, make_facts):
     given = parse_overrides(
-        ["training.steps=70", "training.optimizer.learning_rate=0.5", "inference.mirror=false"]
+        ["training.steps=70", "training.optimizer.learning_rate=0.5", "inference.mirror=none"]
     )
     plan, _ = plan_from(base, make_facts(), given)
     assert plan.training.steps == 70
     assert plan.training.optimizer.learning_rate == 0.5
-    assert plan.inference.mirror is False
+    assert plan.inference.mirror == "none"
     assert plan.inference.tile_size == base.inference.tile_size
 
 

@@ -7,11 +7,12 @@ from morula.representations import Head, mirror
 
 
 def test_all_mirror_images_or_none():
-    assert len(mirrorings(3, True)) == 8
-    assert mirrorings(3, False) == ((),)
+    assert len(mirrorings(3, "all")) == 8
+    assert mirrorings(3, "none") == ((),)
+    assert mirrorings(3, "opposite") == ((), (0, 1, 2))
 
 
-@pytest.mark.parametrize("axes", mirrorings(2, True))
+@pytest.mark.parametrize("axes", mirrorings(2, "all"))
 def test_brings_scalars_offsets_and_rays_back_by_the_rule_of_training(axes: tuple[int, ...]):
     angles = np.arange(8) * np.pi / 4
     rays = tuple((float(np.sin(a)), float(np.cos(a))) for a in angles)

@@ -75,13 +75,13 @@ def test_without_mirroring_the_network_runs_once():
             calls.append(image.shape)
             return super().forward(image)
 
-    plan = echo_plan(inference=Inference(tile_size=(48, 48), mirror=True))
+    plan = echo_plan(inference=Inference(tile_size=(48, 48), mirror="all"))
     model = Model("counted", plan, (Counted(),))
     image = grey(discs(20, 6, (40, 40)))
     model.segment(image, diameter_px="trained")
     assert len(calls) == 4
     calls.clear()
-    model.without_mirroring().segment(image, diameter_px="trained")
+    model.mirroring("none").segment(image, diameter_px="trained")
     assert len(calls) == 1
 
 
@@ -95,9 +95,9 @@ def test_mirroring_and_folds_average():
             return [{"foreground": torch.arange(4.0).expand(1, 1, 4, 4) - 1.5}]
 
     tile = np.zeros((1, 4, 4), np.float32)
-    one = Ensemble((Ramp(),), 2, mirror=False).maps(tile, (head,))["foreground"]
+    one = Ensemble((Ramp(),), 2, mirror="none").maps(tile, (head,))["foreground"]
     np.testing.assert_allclose(one[0, 0], 1 / (1 + np.exp(-(np.arange(4) - 1.5))), rtol=1e-5)
-    both = Ensemble((Ramp(), Echo()), 2, mirror=True).maps(tile, (head,))["foreground"]
+    both = Ensemble((Ramp(), Echo()), 2, mirror="all").maps(tile, (head,))["foreground"]
     # The ramp averages to one half over its mirror images; the echo of 0 is sigmoid(-20).
     np.testing.assert_allclose(both, 0.25, atol=1e-6)
 
@@ -114,7 +114,7 @@ def test_a_given_diameter_scales_the_image_and_the_labels_come_back():
 
 
 def test_the_scale_is_estimated_from_the_image():
-    model = echo_model(inference=Inference(tile_size=(512, 512), mirror=True))
+    model = echo_model(inference=Inference(tile_size=(512, 512), mirror="all"))
     network = model.networks[0]
     large = grey(np.tile(blurred(64, 24, 12), (4, 4)))
     found = model.segment(large)
@@ -125,7 +125,7 @@ def test_the_scale_is_estimated_from_the_image():
 
 
 def test_what_has_the_trained_size_or_shows_nothing_is_taken_as_it_is():
-    model = echo_model(inference=Inference(tile_size=(512, 512), mirror=False))
+    model = echo_model(inference=Inference(tile_size=(512, 512), mirror="none"))
     for pixels in (discs(60, 6, (240, 240)), np.zeros((64, 64), np.uint8)):
         found, plain = model.segment(grey(pixels)), model.segment(grey(pixels), diameter_px="trained")
         assert found.zoom == plain.zoom == 1
@@ -135,7 +135,7 @@ def test_what_has_the_trained_size_or_shows_nothing_is_taken_as_it_is():
 
 def test_a_known_pixel_size_scales_the_image():
     plan = {"scaling": Scaling(kind="spacing", spacing_um=(1.0, 1.0), diameter_px=12.0)}
-    model = echo_model(**plan, inference=Inference(tile_size=(512, 512), mirror=False))
+    model = echo_model(**plan, inference=Inference(tile_size=(512, 512), mirror="none"))
     image = Image(discs(40, 12, (160, 120))[None], ("grey",), (0.5, 0.5))
     assert model.segment(image).labels.shape == (160, 120)
     assert model.networks[0].seen[-1][2:] == (80, 60)

@@ -66,7 +66,7 @@ def test_writes_labels_overlays_measurements_and_a_record(run: Path, images: Pat
     counts = labels_in(out, summary)
     assert counts == objects_in(out) == {row.id: row.n_objects for row in summary.rows}
     assert all(count > 3 for count in counts.values())
-    assert cv2.imread(str(out / "overlays/sub/a.png")).shape[2] == 3
+    assert cv2.imread(str(out / "overlays/sub/a.jpg")).shape[2] == 3
     record = json.loads((out / "run.json").read_text())
     assert record["command"].startswith(f"morula predict {images} -o {out} --model {run}")
     assert record["plan_hash"] == echo_plan().hash
@@ -83,7 +83,7 @@ def test_finished_images_are_skipped_and_the_table_stays_complete(run: Path, ima
     predict([images], out, model=run)
     before = table_of(out)
     times = {path: path.stat().st_mtime_ns for path in (out / "labels").rglob("*.tif")}
-    (out / "overlays/b.png").unlink()
+    (out / "overlays/b.jpg").unlink()
     summary = predict([images], out, model=run)
     assert (summary.done, summary.skipped) == (3, 2)
     assert times[out / "labels/a.tif"] == (out / "labels/a.tif").stat().st_mtime_ns
@@ -331,7 +331,7 @@ def test_a_pixel_size_gives_micrometres(run: Path, images: Path, tmp_path: Path)
 def test_without_mirror_images_everything_is_done_anew(run: Path, images: Path, tmp_path: Path):
     out = tmp_path / "out"
     first = predict([images], out, model=run)
-    again = predict([images], out, model=run, mirror=False)
+    again = predict([images], out, model=run, mirror="all")
     assert again.done == first.done
     assert again.skipped == 0
-    assert json.loads((out / "run.json").read_text())["command"].endswith("--no-mirror")
+    assert json.loads((out / "run.json").read_text())["command"].endswith("--mirror all")

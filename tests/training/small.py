@@ -25,7 +25,7 @@ def small_plan(ndim: int = 2, network: dict | None = None, **training) -> Plan:
         training=Training(
             **{"steps": 8, "batch_size": 2, "patch_size": size, "validate_every": 4, **training}
         ),
-        inference=Inference(tile_size=(64,) * ndim, mirror=False),
+        inference=Inference(tile_size=(64,) * ndim, mirror="none"),
     )
 
 

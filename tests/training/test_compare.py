@@ -22,7 +22,7 @@ SMALL = (
     "training.batch_size=1",
     "training.patch_size=[32, 32]",
     'network={kind="plain_unet", features=[4, 8]}',
-    "inference={tile_size=[64, 64], mirror=false}",
+    "inference={tile_size=[64, 64], mirror='none'}",
 )
 
 

@@ -32,7 +32,7 @@ SMALL = (
     "training.precision=float32",
     'network={kind="plain_unet", features=[8, 16]}',
     "inference.tile_size=[64, 64]",
-    "inference.mirror=false",
+    "inference.mirror=none",
 )
 
 

@@ -239,7 +239,7 @@ def test_a_budget_fixes_the_steps_once(data, tmp_path):
 
 def test_a_curve_of_an_earlier_evaluation_is_not_kept(data, tmp_path):
     """Too few objects are found to fit another one."""
-    asked = request(data, recipe="foreground", overrides=(*SMALL, "inference.mirror=false"), fold=1)
+    asked = request(data, recipe="foreground", overrides=(*SMALL, "inference.mirror=none"), fold=1)
     run = start_run(tmp_path / "run", asked)
     plan = plan_run(run)
     save_weights(run.fold(1) / "weights.safetensors", build_network(plan).state_dict())

@@ -78,12 +78,13 @@ def predict(
         typer.Option(metavar="NAME", help="torch, openvino, onnxruntime; auto is the fastest installed."),
     ] = "auto",
     mirror: Annotated[
-        bool,
+        str | None,
         typer.Option(
-            "--mirror/--no-mirror",
-            help="Average over mirror images where the plan does; without: faster, less exact.",
+            metavar="none|opposite|all",
+            help="Mirror images to average over: 1, 2 or 4 passes (3D: 8), each exacter and slower than the "
+            "one before. As the model's plan says unless given.",
         ),
-    ] = True,
+    ] = None,
     workers: Annotated[
         int,
         typer.Option(min=1, metavar="N", help="Images read, decoded and written beside the network."),

@@ -15,7 +15,7 @@ from morula.errors import InputError
 from morula.evaluation.comparison import Contest, Entrant
 from morula.evaluation.metrics import match_image
 from morula.evaluation.pairing import predictions_of
-from morula.evaluation.pictures import jpeg, shrunk
+from morula.evaluation.pictures import shrunk
 from morula.evaluation.semantic import mean_dice
 from morula.labels.matching import matched_pairs
 from morula.labels.measure import diameters
@@ -152,6 +152,8 @@ def write_disputes(
     ids = [sample.id for sample in contest.samples]
     files = {entrant.name: predictions_of(entrant.folders[0], ids) for entrant in entrants}
     rows = []
+    from morula.prediction.overlay import jpeg
+
     for number, index in enumerate(most_disputed(contest)):
         sample = contest.samples[index]
         truth = dataset.labels(sample)

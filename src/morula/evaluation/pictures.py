@@ -20,8 +20,6 @@ GAP_PX = 8
 GAP_COLOUR = 128
 """Between two panels."""
 
-JPEG_QUALITY = 82
-
 
 @dataclass
 class WorstPictures:
@@ -38,6 +36,8 @@ class WorstPictures:
 
     def offer(self, name: str, score: float, truth: Labels, predicted: Labels) -> None:
         """Draw an image if it is one of the worst so far; of equal ones the first are kept."""
+        from morula.prediction.overlay import jpeg
+
         if len(self.kept) >= self.most and score >= self.kept[-1][0]:
             return
         try:
@@ -100,6 +100,8 @@ def embed(path: Path, *, longest_px: int = 2 * PANEL_PX + GAP_PX) -> str:
     """
     import cv2
 
+    from morula.prediction.overlay import jpeg
+
     content = path.read_bytes() if path.is_file() else b""
     picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB) if content else None
     if picture is None:
@@ -126,19 +128,3 @@ def shrunk(picture: np.ndarray, longest_px: int) -> np.ndarray:
         return picture
     height, width = (max(1, round(size * scale)) for size in picture.shape[:2])
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def jpeg(picture: np.ndarray) -> bytes:
-    """An RGB picture as the content of a JPEG file.
-
-    Raises:
-        InputError: It is no uint8 ``(y, x, 3)``.
-    """
-    import cv2
-
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    good, content = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), quality)
-    if not good:
-        msg = f"a picture of shape {picture.shape} cannot be written as JPEG; expected uint8 (y, x, 3)."
-        raise InputError(msg)
-    return content.tobytes()

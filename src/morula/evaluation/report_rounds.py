@@ -108,7 +108,7 @@ def _reliabilities(folder: Path, measured: Sequence[Reliability]) -> list[Html]:
 def _figure(folder: Path, row: Reliability) -> list[Html]:
     """The image with its pseudo-labels, where they were drawn."""
     drawn = sorted(folder.glob("pseudo_*"))
-    paths = [path for path in (place / "overlays" / f"{row.image}.png" for place in drawn) if path.is_file()]
+    paths = [path for path in (place / "overlays" / f"{row.image}.jpg" for place in drawn) if path.is_file()]
     if not paths:
         return []
     words = f"reliability {number(row.value)} · {row.objects} objects in the last checkpoint"

@@ -160,5 +160,5 @@ def of_training(facts: Fingerprint) -> dict[str, Decision]:
     if sided is not None:
         why = f"{sided!r} names a side: mirrored, it would be another class"
         decisions["training.augmentation.flip"] = Decision(0.0, why)
-        decisions["inference.mirror"] = Decision(False, why)
+        decisions["inference.mirror"] = Decision("none", why)
     return decisions

@@ -250,6 +250,10 @@ class Training(Spec, frozen=True):
     """Same seed, same weights."""
 
 
+Mirror = Literal["none", "opposite", "all"]
+"""1, 2 or ``2 ** ndim`` passes of the network."""
+
+
 class Inference(Spec, frozen=True):
     """How a whole image goes through the network."""
 
@@ -259,8 +263,8 @@ class Inference(Spec, frozen=True):
     overlap: float = Field(default=0.25, ge=0, lt=1)
     """Share of a tile that it has in common with its neighbour."""
 
-    mirror: bool = True
-    """Average over the mirrored images (test-time augmentation)."""
+    mirror: Mirror = "all"
+    """Mirror images to average over (test-time augmentation): none, the one opposite in all axes, or all."""
 
 
 class Plan(Spec, frozen=True):

@@ -13,6 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from morula.errors import InputError
 from morula.planning.machine import usable_cores
+from morula.planning.plan import Mirror
 from morula.prediction.engines import Graph
 from morula.prediction.mirror import mirror_back, mirror_batch, mirrorings
 from morula.prediction.tiles import TileGrid, cut, stitch
@@ -45,8 +46,8 @@ class Ensemble:
     ndim: int
     """Spatial axes, 2 or 3."""
 
-    mirror: bool = True
-    """Average over the mirror images."""
+    mirror: Mirror = "all"
+    """Mirror images to average over."""
 
     device: str = "cpu"
     """Where the networks lie, as torch names it."""

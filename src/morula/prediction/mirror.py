@@ -7,6 +7,7 @@ channels or signs, by the same rule as in training (`morula.representations.mirr
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from morula.planning.plan import Mirror
 from morula.representations import Head, mirror_channels
 
 if TYPE_CHECKING:
@@ -15,13 +16,15 @@ else:
     Tensor = Any
 
 
-def mirrorings(ndim: int, enabled: bool) -> tuple[tuple[int, ...], ...]:
-    """The sets of spatial axes to mirror: all ``2 ** ndim`` of them, or none but the empty one.
+def mirrorings(ndim: int, which: Mirror) -> tuple[tuple[int, ...], ...]:
+    """The sets of spatial axes to mirror, the image itself first.
 
-    >>> mirrorings(2, True)
+    >>> mirrorings(2, "all")
     ((), (0,), (1,), (0, 1))
+    >>> mirrorings(2, "opposite")
+    ((), (0, 1))
     """
-    sizes = range(ndim + 1) if enabled else (0,)
+    sizes = {"none": (0,), "opposite": (0, ndim), "all": range(ndim + 1)}[which]
     return tuple(axes for size in sizes for axes in itertools.combinations(range(ndim), size))
 
 

@@ -11,9 +11,8 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-import cv2
 import numpy as np
 
 from morula.data.axes import show
@@ -24,11 +23,12 @@ from morula.data.nifti import is_nifti, write_nifti_labels
 from morula.data.sample import Image
 from morula.errors import InputError
 from morula.labels.measure import measure
+from morula.planning.plan import Mirror
 from morula.prediction.exports import check_rois, write_geojson, write_rois
 from morula.prediction.inputs import Input, find_inputs
 from morula.prediction.large import WHOLE
 from morula.prediction.measurements import Measurements, name_classes
-from morula.prediction.overlay import draw_overlay
+from morula.prediction.overlay import draw_overlay, jpeg
 from morula.prediction.record import (
     Diameter,
     ImageRow,
@@ -73,14 +73,14 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     diameter: Diameter = "auto",
     device: str = "cpu",
     engine: str = "auto",
-    mirror: bool = True,
+    mirror: str | None = None,
     workers: int = 1,
     export: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> PredictSummary:
     """Segment images; images that an earlier run finished with the same model and options are skipped.
 
-    Writes ``labels/ID.tif`` (classes of a NIfTI image: ``labels/ID.nii.gz``), ``overlays/ID.png``,
+    Writes ``labels/ID.tif`` (classes of a NIfTI image: ``labels/ID.nii.gz``), ``overlays/ID.jpg``,
     ``measurements.csv``, ``images.csv`` and ``run.json`` into `out`, each file as a whole or not at all. An
     image that cannot be read or segmented is recorded and the others go on.
 
@@ -96,20 +96,22 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         device: As torch names it.
         engine: What runs the network: ``torch``, ``openvino``, ``onnxruntime``, or ``auto`` for the fastest
             that is installed.
-        mirror: Average over mirror images where the plan does; False is 4 (3D: 8) times faster, and a little
-            less accurate.
+        mirror: Mirror images to average over, ``none``, ``opposite`` or ``all``; None: as the plan says.
         workers: Images that are read, decoded and written while the network works for another one.
         export: Any of `EXPORTS`.
         progress: Called with images (one image: tiles) done and all.
 
     Raises:
-        InputError: No images, an unknown model, device, engine or export, or `out` cannot be written.
+        InputError: No images, an unknown model, device, engine, mirror or export, or `out` cannot be written.
     """
     start = time.monotonic()
     for name in export:
         if name not in EXPORTS:
             msg = f"unknown export {nearest(name, list(EXPORTS))}"
             raise InputError(msg)
+    if mirror is not None and mirror not in get_args(Mirror):
+        msg = f"unknown mirror {nearest(mirror, list(get_args(Mirror)))}"
+        raise InputError(msg)
     given = list(images.values()) if isinstance(images, Mapping) else images
     found = find_inputs(images, read_plan(find_folder(model)).channels, channels=channels, axes=axes)
     spacing = (pixel_size,) if isinstance(pixel_size, int | float) else pixel_size
@@ -134,8 +136,8 @@ def _load(model: str | Path, options: Options, record: Record) -> Model:
     from morula.prediction.model import Model
 
     loaded = Model.load(model, options.device, engine=options.engine)
-    if not options.mirror:
-        loaded = loaded.without_mirroring()
+    if options.mirror:
+        loaded = loaded.mirroring(options.mirror)
     record.header["engine"] = loaded.engine
     if loaded.engine == "torch":
         record.header["precision"] = loaded.precision
@@ -267,7 +269,7 @@ class _Job:
         except Exception as error:  # one bad image must not stop the others
             return _failed(row, error), []
         exports = _exports(row.id, self.options.export)
-        names = {"labels": f"labels/{row.id}{self._suffix(file)}", "overlay": f"overlays/{row.id}.png"}
+        names = {"labels": f"labels/{row.id}{self._suffix(file)}", "overlay": f"overlays/{row.id}.jpg"}
         try:
             if names["labels"].endswith(".tif"):
                 write_labels(self.out / names["labels"], found.labels)
@@ -297,14 +299,13 @@ class _Job:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """An RGB picture as PNG, as a whole or not at all.
+    """An RGB picture as JPEG, as a whole or not at all.
 
     Raises:
         InputError: The file cannot be written.
     """
-    _, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
     with write_atomic(path) as part:
-        part.write_bytes(data.tobytes())
+        part.write_bytes(jpeg(picture))
 
 
 def _failed(row: ImageRow, error: Exception) -> ImageRow:

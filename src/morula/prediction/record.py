@@ -42,7 +42,7 @@ class Options:
     diameter: Diameter = "auto"
     device: str = "cpu"
     engine: str = "auto"
-    mirror: bool = True
+    mirror: str | None = None
     export: tuple[str, ...] = ()
 
     def key(self, weights_hash: str) -> str:
@@ -60,10 +60,10 @@ class Options:
             "--diameter": None if self.diameter == "auto" else str(self.diameter),
             "--device": self.device,
             "--engine": self.engine,
+            "--mirror": self.mirror,
             "--export": ",".join(self.export),
         }
         pairs = [word for name, value in given.items() if value for word in (name, value)]
-        pairs += [] if self.mirror else ["--no-mirror"]
         return shlex.join(["morula", "predict", *map(str, images), "-o", str(out), *pairs])
 
 

@@ -9,6 +9,7 @@ from morula.planning import rules
 from morula.planning.budget import steps_for_budget, time_to_train
 from morula.planning.plan import Plan
 from morula.planning.planner import merge, parse_overrides, read_recipe
+from morula.prediction.mirror import mirrorings
 from morula.preprocessing.prepare import Prepared
 from morula.spec import dump_toml, read_reasons, read_toml
 from morula.training.loop import seconds_per_step
@@ -78,7 +79,7 @@ def _measure(
     held_out = [sample for sample in prepared if any(sample.id in ids for _, ids in folds)]
     image_s = seconds_per_image(plan, held_out, device)
     images_per_look = min(LOOK_IMAGES, max(len(ids) for _, ids in folds))
-    views = 2**plan.ndim if plan.inference.mirror else 1
+    views = len(mirrorings(plan.ndim, plan.inference.mirror))
     images_in_the_end = len(held_out)
     if plan.task == "instances":
         n_first = len(folds[0][1])

@@ -2,7 +2,7 @@
 
 ::
 
-    FOLDER/  labels/ID.tif, overlays/ID.png, measurements.csv, run.json   what `morula predict` writes
+    FOLDER/  labels/ID.tif, overlays/ID.jpg, measurements.csv, run.json   what `morula predict` writes
              dataset.toml    how the images are read, where it had to be said
              index.csv       id, image (where it lies), labels; written last: the data set is whole
 """

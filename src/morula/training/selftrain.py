@@ -21,7 +21,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -280,9 +280,7 @@ def _measure(work: _Work, images: Mapping[str, Sample]) -> list[Reliability]:
 
 def _snapshot(work: _Work, name: str) -> Model:
     """A checkpoint, without mirroring: its predictions are only compared."""
-    model = Model.load(work.teacher.folder, work.device, name)
-    inference = model.plan.inference.model_copy(update={"mirror": False})
-    return replace(model, plan=model.plan.model_copy(update={"inference": inference}))
+    return Model.load(work.teacher.folder, work.device, name).mirroring("none")
 
 
 def _reliability(dataset: Dataset, models: Sequence[Model], sample: Sample) -> Reliability:

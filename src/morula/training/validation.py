@@ -128,7 +128,7 @@ def seconds_per_image(plan: Plan, samples: Sequence[Prepared], device: str = "cp
 
 def _without_mirroring(plan: Plan, network: nn.Module, device: str) -> Model:
     networks = (ready(network, plan.ndim, device),)
-    return Model("validation", plan, networks, device, best_precision(device)).without_mirroring()
+    return Model("validation", plan, networks, device, best_precision(device)).mirroring("none")
 
 
 def collect_examples(
