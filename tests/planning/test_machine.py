@@ -1,4 +1,7 @@
 import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,3 +66,29 @@ def test_cores_that_the_process_is_bound_to(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     assert usable_cores(tmp_path) == 6
+
+
+KEPT_MIB = """
+import numpy as np
+from pathlib import Path
+from morula.planning.machine import give_memory_back
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
+
+if {ask}:
+    give_memory_back()
+before = resident()
+np.ones(30 << 17)
+arrays = [np.ones(20 << 17) for _ in range(8)]
+above = bytearray(100_000)
+arrays.clear()
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_goes_back_to_the_system():
+    words = [[sys.executable, "-c", KEPT_MIB.format(ask=ask)] for ask in (True, False)]
+    given_back, kept = (int(subprocess.run(each, capture_output=True, check=True).stdout) for each in words)
+    assert given_back < 10 < 100 < kept

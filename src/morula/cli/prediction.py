@@ -36,8 +36,10 @@ def demo(
 
     from morula.evaluation.evaluate import evaluate as score
     from morula.evaluation.report import PredictReport, render_report
+    from morula.planning.machine import give_memory_back
     from morula.prediction.predict import predict as segment
 
+    give_memory_back()
     with Progress() as progress, as_file(files("morula") / "samples") as samples:
         segment([samples / "images"], out, progress=progress("predict"))
         render_report(PredictReport.load(out), out / "report.html")
@@ -98,8 +100,10 @@ def predict(
     Images that are finished already are skipped when the command is run again.
     """
     from morula.evaluation.report import PredictReport, render_report
+    from morula.planning.machine import give_memory_back
     from morula.prediction.predict import predict as segment
 
+    give_memory_back()
     with Progress() as progress:
         summary = segment(
             images,

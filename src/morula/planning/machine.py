@@ -1,8 +1,12 @@
 """What the machine can do, read from the operating system; no torch, no environment variable."""
 
+import ctypes
 import math
 import os
 from pathlib import Path
+
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3
+"""Of glibc's malloc.h."""
 
 
 def has_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
@@ -13,6 +17,21 @@ def has_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
         return False
     words = {word for line in lines if line.startswith(("flags", "Features")) for word in line.split()}
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def give_memory_back() -> None:
+    """Let freed memory go back to the system at once, where the C library is glibc; for whole programs.
+
+    glibc keeps a heap for every thread, and raises the size from which on memory is returned with the first
+    large array that is freed: a peak that nobody needs any more stays. On an image of 8192 x 8192 pixels that
+    was a fifth of the memory of ``morula predict``.
+    """
+    try:
+        configure = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library
+        return
+    configure(_M_ARENA_MAX, 2)
+    configure(_M_MMAP_THRESHOLD, 4 << 20)
 
 
 def usable_cores(root: Path = Path("/")) -> int:
