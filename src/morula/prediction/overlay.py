@@ -219,39 +219,49 @@ def _neighbours(labels: Labels, ids: np.ndarray) -> Int64[np.ndarray, "_ 2"]:
     """Pairs of ranks in `ids` whose objects lie within a few pixels of each other along an axis."""
     ranks = np.zeros(int(ids[-1]) + 1 if len(ids) else 1, np.int64)
     ranks[ids] = np.arange(len(ids))
-    pairs = np.unique(_near(labels, ranks, len(ids), _NEIGHBOURHOOD_PX))
-    return np.stack(np.divmod(pairs, max(1, len(ids))), 1)
+    found = np.empty(4 * sum(labels.shape), np.int64)
+    used = _near(labels, ranks, len(ids), _NEIGHBOURHOOD_PX, found)
+    if used > len(found):
+        found = np.empty(used, np.int64)
+        _near(labels, ranks, len(ids), _NEIGHBOURHOOD_PX, found)
+    low, high = np.divmod(np.unique(found[:used]), max(1, len(ids)))
+    return np.unique(np.concatenate([np.stack([low, high], 1), np.stack([high, low], 1)]), axis=0)
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _near(labels, ranks, count, reach):
-    """Pairs as ``rank * count + rank``, both ways, with repeats: objects that follow each other on a line."""
+def _met(labels, y, x, up, left, reach):
+    """The object that is met first, going back from a pixel; -1 where that is too far."""
+    for step in range(1, reach + 1):
+        if y < step * up or x < step * left:
+            break
+        other = labels[y - step * up, x - step * left]
+        if other > 0:
+            return np.int64(other)
+    return np.int64(-1)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _near(labels, ranks, count, reach, found):
+    """Pairs as ``rank * count + rank``, with repeats: of each object pixel and the one met first going back.
+
+    Returns how many there are; those that `found` has no room for are counted only. (An array that grows in
+    the loop would make it ten times slower.)
+    """
     height, width = labels.shape
-    found, used = np.empty(4096, np.int64), 0
-    # The object last met in this row, and in every column, and where.
-    above, above_at = np.zeros(width, labels.dtype), np.zeros(width, np.int64)
+    used = 0
     for y in range(height):
-        left, left_at = labels[y, 0], 0
         for x in range(width):
             label = labels[y, x]
             if label <= 0:
                 continue
-            if used + 4 > len(found):
-                longer = np.empty(2 * len(found), np.int64)
-                longer[:used] = found[:used]
-                found = longer
-            if left > 0 and left != label and x - left_at <= reach:
-                found[used] = ranks[left] * count + ranks[label]
-                found[used + 1] = ranks[label] * count + ranks[left]
-                used += 2
-            if above[x] > 0 and above[x] != label and y - above_at[x] <= reach:
-                found[used] = ranks[above[x]] * count + ranks[label]
-                found[used + 1] = ranks[label] * count + ranks[above[x]]
-                used += 2
-            left, left_at = label, x
-            above[x], above_at[x] = label, y
-    return found[:used]
+            for other in (_met(labels, y, x, 0, 1, reach), _met(labels, y, x, 1, 0, reach)):
+                if other >= 0 and other != label:
+                    if used < len(found):
+                        found[used] = ranks[other] * count + ranks[label]
+                    used += 1
+    return used
 
 
 @njit(cache=True, nogil=True)
