@@ -57,6 +57,16 @@ def test_objects_of_a_known_size_are_shrunk_only_where_that_makes_the_model_much
     assert find_zoom(sees({0.5: 0.6 + SURER + 0.01, 1.0: 0.6}, 40.0), 20.0) == 0.5
 
 
+def test_objects_that_are_too_small_are_enlarged_where_the_model_is_nearly_as_sure():
+    assert find_zoom(sees({1.0: 0.85, 2.0: 0.85 - SURER + 0.01}, 10.0), 20.0) == 2
+    assert find_zoom(sees({1.0: 0.85, 2.0: 0.85 - SURER - 0.01}, 10.0), 20.0) == 1
+
+
+def test_objects_of_a_known_size_are_enlarged_where_the_model_is_surer():
+    assert find_zoom(sees({1.0: 0.7, 2.0: 0.69}, 15.0), 20.0) == 1
+    assert find_zoom(sees({1.0: 0.7, 2.0: 0.71}, 15.0), 20.0) == 2
+
+
 def test_of_zooms_that_are_nearly_as_sure_the_finest_at_a_known_size_wins():
     sureness = {0.125: 0.85, 0.25: 0.84, 0.5: 0.8, 1.0: 0.6}
     assert find_zoom(sees(sureness, 80.0), 20.0) == 0.5  # 40 px are within an octave of 20

@@ -29,7 +29,7 @@ SHORTEST_PX = 32
 """A window with a shorter side, in working pixels, shows too little."""
 
 MARGIN = 0.03
-"""By how much a zoom must score better than the trained scale to replace it."""
+"""By how much a coarser zoom must score better than the trained scale to replace it."""
 
 LEAST_SURE = 0.35
 """Below it the model knows too little of the image to say how large anything is."""
@@ -40,11 +40,13 @@ SURE_OF_SMALL = 0.5
 QUITE_SURE = 0.75
 """From it on, objects of a size that the model knows need no look at another zoom."""
 
-REACH = 1.1
-"""Octaves around the usual size that a model knows well: shrinking such objects costs their outlines."""
+KNOWN = (-0.9, 1.1)
+"""Octaves from the usual size within which a model knows objects well: to enlarge or shrink such objects
+costs their outlines."""
 
 SURER = 0.1
-"""By how much surer another zoom must be where the objects at the trained scale lie within that reach."""
+"""By how much surer a coarser zoom must be where the objects have such a size at the trained scale; looks
+that differ by less are nearly as sure."""
 
 OCTAVE = 0.05
 """What a look loses in score when its objects are an octave from the usual size; four times that for two."""
@@ -91,7 +93,7 @@ class Look:
 
     def is_known(self, usual_px: float) -> bool:
         """Whether a model that is used to objects of `usual_px` knows those of this look well."""
-        return self.diameter_px > 0 and abs(math.log2(self.diameter_px / usual_px)) <= REACH
+        return self.diameter_px > 0 and KNOWN[0] <= math.log2(self.diameter_px / usual_px) <= KNOWN[1]
 
 
 def is_estimated(plan: Plan) -> bool:
@@ -154,9 +156,13 @@ def find_zoom(look: Callable[[float], Look | None], usual_px: float) -> float:
             break
         looks.append(finest := seen)
     best = _best(looks, usual_px)
-    better = best.score(usual_px) > trained.score(usual_px) + MARGIN
-    surer = best.sureness > trained.sureness + SURER
-    return best.zoom if better and (surer or not is_known) and best.sureness >= LEAST_SURE else 1.0
+    if best.zoom > 1:
+        # Small objects that touch come apart, even where the model is no surer of them.
+        better = not is_known or best.sureness > trained.sureness
+    else:
+        better = best.score(usual_px) > trained.score(usual_px) + MARGIN
+        better &= not is_known or best.sureness > trained.sureness + SURER
+    return best.zoom if better and best.sureness >= LEAST_SURE else 1.0
 
 
 def _best(looks: Sequence[Look], usual_px: float) -> Look:
