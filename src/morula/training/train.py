@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +188,13 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
 
 def evaluate_run(run: Run, device: str = "cpu", progress: Progress = silent) -> dict[str, Any] | None:
     """Scores on the validation images, on their own grid, each by the network that did not see it."""
-    model, dataset = Model.load(run.folder, device), run.dataset()
     samples = {sample.id: sample for sample in run.labelled()}
     jobs = [(i, samples[name]) for i, (_, ids) in enumerate(folds_of(run)) for name in ids]
     if not jobs:
         return None
+    # Of an earlier evaluation: of another network or decoder, or damaged.
+    (run.folder / CALIBRATION).unlink(missing_ok=True)
+    model, dataset = Model.load(run.folder, device), run.dataset()
     bar = progress("evaluate")
     worst = WorstPictures(WORST_IMAGES, lambda name: dataset.image(samples[name]))
     if model.plan.task == "semantic":
@@ -231,11 +233,9 @@ def _object_scores(
 ) -> dict[str, Any]:
     """Scores of the instances; on the way confidence and reliability are calibrated on the same images."""
     found: list[Scored] = []
-    pairs = _predictions(replace(model, calibration=None), dataset, jobs, found, bar)
+    pairs = _predictions(model, dataset, jobs, found, bar)
     metrics = score_pairs(pairs, worst=worst)
     curve = calibrate(found, _seen(run))
-    # One of an earlier evaluation would be of another network or decoder.
-    (run.folder / CALIBRATION).unlink(missing_ok=True)
     if curve is not None:
         curve.save(run.folder)
         metrics["calibration"] = cross_check(found)
