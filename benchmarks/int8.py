@@ -1,172 +1,109 @@
-"""Whether int8 pays: time of the network, and accuracy on a run's validation images, against bfloat16.
+"""What int8 brings and costs: time of the network, and accuracy on a run's validation images.
 
-    python benchmarks/int8.py RUN [--images 60] [--python /work/env/int8/bin/python] [--out FILE.json]
+    python benchmarks/int8.py RUN [--out FILE.json]
 
-The graph that OpenVINO runs is quantised by NNCF (``pip install nncf openvino``, an environment of its own)
-with 100 random patches of images that the run trained on, as they lie in its folder ``prepared``. Seconds are
-processor time of one thread for one image of 1024 x 1024, in turns, the median of nine.
+Prepares RUN as ``morula quantize`` does. Times are processor time of one thread for one image of 1024 x 1024
+and one pass, OpenVINO's own choice of arithmetic and int8 in turns, the median of seven: on this processor,
+and on what it would be without AMX and bfloat16, as most laptops are (oneDNN can be kept from using them).
 """
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-PRESETS = ("performance", "mixed")
-SIDE, PATCHES = 256, 100
+SIDE, ROUNDS = 1024, 7
+PROCESSORS = {
+    "as it is": {},
+    "without AMX and bfloat16": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"},
+}
+"""Settings of oneDNN's environment."""
 
 
-def quantize(graph: str, calibration: str, out: str, wanted: list[str]) -> None:
-    """Runs where NNCF is: one quantised graph per preset beside `out`."""
-    import nncf  # pyright: ignore[reportMissingImports]
-    import openvino
-    from openvino.passes import ConstantFolding, Manager
-
-    patches = np.load(calibration)
-    for preset in PRESETS:
-        model = only(openvino.Core().read_model(graph), wanted)
-        # NNCF cannot correct biases of a graph whose sizes are open.
-        model.reshape([1, *patches.shape[1:]])
-        manager = Manager()
-        manager.register_pass(ConstantFolding())
-        manager.run_passes(model)
-        data = nncf.Dataset([patch[None] for patch in patches])
-        kind = getattr(nncf.QuantizationPreset, preset.upper())
-        small = nncf.quantize(model, data, subset_size=len(patches), preset=kind)
-        openvino.save_model(small, f"{out}/{preset}.xml")
-
-
-def only(model: Any, wanted: list[str]) -> Any:
-    """A graph without the outputs that decoding does not read."""
-    for result in model.get_results():
-        if not result.output(0).names & {*wanted}:
-            model.remove_result(result)
-    return model
-
-
-def patches_of(folders: list[Path]) -> np.ndarray:
-    """Random normalised patches ``(n, C, 256, 256)``."""
-    rng = np.random.default_rng(0)
-    found = []
-    for number in rng.permutation(len(folders)):
-        pixels = np.load(folders[number] / "image.npy", mmap_mode="r")
-        if min(pixels.shape[1:]) >= SIDE and len(found) < PATCHES:
-            y, x = (rng.integers(0, n - SIDE + 1) for n in pixels.shape[1:])
-            found.append(pixels[:, y : y + SIDE, x : x + SIDE].astype(np.float32))
-    return np.stack(found)
-
-
-def compiled(
-    path: Path, wanted: list[str], shape: tuple[int, ...]
-) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """The graph for one shape, with one thread."""
+def clock(run: Path) -> dict[str, float]:
+    """Milliseconds without and with int8."""
     import openvino
 
-    core = openvino.Core()
-    model = only(core.read_model(path), wanted)
-    model.reshape(shape)
-    request = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": 1}).create_infer_request()
+    from morula.prediction import int8
+    from morula.prediction.confidence import needed_heads
+    from morula.prediction.engines import export
+    from morula.prediction.ensemble import ready
+    from morula.prediction.model import load_network
+    from morula.prediction.shipped import read_plan, weight_files
 
-    def run(image: np.ndarray) -> list[np.ndarray]:
-        request.infer([image])
-        return [np.array(request.get_tensor(name).data) for name in wanted]
-
-    return run
-
-
-def accuracy(model: Any, graph: Path, wanted: list[str], folders: list[Path]) -> dict[str, float]:
-    """Pooled AP of whole images, no mirror images, with one graph in the network's place."""
-    from morula.labels.matching import match
-    from morula.prediction.tiles import tile_grid
-
-    plan = model.plan
-    counts = {"ap50": np.zeros(2), "ap75": np.zeros(2)}
-    for folder in folders:
-        pixels = np.load(folder / "image.npy").astype(np.float32)
-        truth = np.load(folder / "labels.npy")
-        side = tile_grid(truth.shape, (4096, 4096), 0, plan.network.divisors(2)).tile
-        missing = [(0, 0), *[(0, n - have) for n, have in zip(side, truth.shape, strict=True)]]
-        logits = compiled(graph, wanted, (1, len(pixels), *side))(
-            np.pad(pixels, missing, mode="symmetric")[None]
-        )
-        maps = {
-            name: (1 / (1 + np.exp(-values[0])))[(slice(None), *[slice(n) for n in truth.shape])]
-            for name, values in zip(wanted, logits, strict=True)
-        }
-        found = plan.representation.decode(maps, plan.working_spacing)
-        for name, row in zip(counts, match(truth, found, (0.5, 0.75)), strict=True):
-            counts[name] += (row.tp, row.tp + row.fp + row.fn)
-    return {name: float(tp / total) for name, (tp, total) in counts.items()}
+    plan, weights = read_plan(run), weight_files(run)[0]
+    graph = export(ready(load_network(plan, weights), plan.ndim), plan, weights)
+    wanted = {head.name for head in needed_heads(plan.representation, plan.ndim)}
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": 1}
+    if "ONEDNN_MAX_CPU_ISA" in os.environ:
+        # OpenVINO asks the processor itself, and would imitate bfloat16.
+        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    shape = (1, len(plan.channels), SIDE, SIDE)
+    image = np.random.default_rng(0).random(shape, np.float32)
+    requests = {}
+    for name, ranges in (("float", None), ("int8", int8.Ranges.load(weights))):
+        model = int8.read(graph)
+        if ranges is not None:
+            int8.quantize(model, ranges)
+        for result in model.get_results():
+            if not result.output(0).names & wanted:
+                model.remove_result(result)
+        model.reshape(shape)
+        requests[name] = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    seconds: dict[str, list[float]] = {name: [] for name in requests}
+    for _ in range(1 + ROUNDS):
+        for name, request in requests.items():
+            start = time.process_time()
+            request.infer([image])
+            seconds[name].append(time.process_time() - start)
+    return {name: statistics.median(found[1:]) * 1e3 for name, found in seconds.items()}
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Seconds and scores per graph; for networks whose decoder reads sigmoid heads."""
-    import torch
-
+    """Scores, and milliseconds per processor."""
     from machine import describe
-    from morula.prediction.confidence import needed_heads
-    from morula.prediction.model import Model
+    from morula.training.quantize import quantize_run
 
-    torch.set_num_threads(1)
-    model = Model.load(options.run, engine="openvino")
-    wanted = [head.name for head in needed_heads(model.plan.representation, model.plan.ndim)]
-    graph = max(options.run.glob("fold_*/*.onnx"), key=lambda path: path.stat().st_mtime)
-    held = json.loads((options.run / "splits.json").read_text(encoding="utf-8"))["validation"][0]
-    folders = sorted(
-        path.parent for path in (options.prepared or options.run / "prepared").rglob("labels.npy")
-    )
-    validation = [folder for folder in folders if folder.name in set(held)][: options.images]
-    rows: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as temporary:
-        patches = Path(temporary) / "patches.npy"
-        np.save(patches, patches_of([folder for folder in folders if folder.name not in set(held)]))
-        words = [str(graph), str(patches), temporary, *wanted]
-        subprocess.run(
-            [str(options.python), __file__, "--quantize", *words], check=True, stdout=subprocess.DEVNULL
-        )
-        graphs = {"bfloat16": graph} | {f"int8, {p}": Path(temporary) / f"{p}.xml" for p in PRESETS}
-        image = np.random.default_rng(0).random((1, len(model.plan.channels), 1024, 1024), np.float32)
-        runs = {name: compiled(path, wanted, image.shape) for name, path in graphs.items()}
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(10):
-            for name, run in runs.items():
-                start = time.process_time()
-                run(image)
-                seconds[name].append(time.process_time() - start)
-        for name, path in graphs.items():
-            scores = accuracy(model, path, wanted, validation)
-            rows[name] = {"ms": statistics.median(seconds[name][1:]) * 1e3, **scores}
-    facts = {"date": date.today().isoformat(), **describe(), "command": " ".join(["python", *sys.argv])}
-    return {**facts, "images": len(validation), "rows": rows}
+    summary = quantize_run(options.run)
+    rows = {}
+    for name, settings in PROCESSORS.items():
+        words = [sys.executable, __file__, "--clock", str(options.run)]
+        found = subprocess.run(words, env={**os.environ, **settings}, check=True, capture_output=True)
+        rows[name] = json.loads(found.stdout)
+    return {
+        "date": date.today().isoformat(),
+        **describe(),
+        "command": " ".join(["python", *sys.argv]),
+        "accepted": summary.accepted, "before": summary.before, "after": summary.after,
+        "rows": rows,
+    }  # fmt: skip
 
 
 def main() -> None:
     """Measure, print, and write JSON when asked."""
-    if sys.argv[1:2] == ["--quantize"]:
-        graph, patches, out, *wanted = sys.argv[2:]
-        quantize(graph, patches, out, wanted)
+    if sys.argv[1:2] == ["--clock"]:
+        print(json.dumps(clock(Path(sys.argv[2]))))
         return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path)
-    parser.add_argument("--images", type=int, default=60)
-    parser.add_argument("--prepared", type=Path, help="where the run's prepared images lie, if elsewhere")
-    parser.add_argument("--python", type=Path, default=Path("/work/env/int8/bin/python"))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     found = measure(options)
     for name, row in found["rows"].items():
-        print(f"{name:20} {row['ms']:6.0f} ms  AP@.5 {row['ap50']:.3f}  AP@.75 {row['ap75']:.3f}")
+        print(
+            f"{name:26} {row['float']:5.0f} ms, int8 {row['int8']:5.0f} ms, x{row['float'] / row['int8']:.2f}"
+        )
+    print(f"before {found['before']}, with int8 {found['after']}")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -1,4 +1,4 @@
-"""Copy a trained run into the package as a shipped model: plan, tuned decoder, calibration, weights.
+"""Copy a trained run into the package as a shipped model: plan, tuned decoder, calibration, weights, int8.
 
     python benchmarks/ship_model.py RUN NAME "one-line description"
 
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from morula.data.files import write_atomic
 from morula.prediction.calibration import Calibration
+from morula.prediction.int8 import Ranges, digest
 from morula.prediction.shipped import weight_files
 from morula.spec import dump_toml
 from morula.training.checkpoint import save_weights
@@ -34,6 +35,9 @@ def ship(run: Path, name: str, description: str) -> None:
         target = folder / path.relative_to(run)
         target.parent.mkdir(exist_ok=True)
         save_weights(target, small)
+        ranges = Ranges.load(path)
+        if ranges is not None:
+            ranges.model_copy(update={"weights": digest(target)}).save(target)
         count = sum(value.numel() for value in weights.values() if value.dtype == torch.float32)
         print(f"{target}: {count / 1e6:.2f} M numbers, {target.stat().st_size / 1e6:.1f} MB")
     known = Calibration.load(run)

@@ -51,6 +51,7 @@ for verb in (
     training.train,
     selftrain.selftrain,
     training.tune,
+    training.quantize,
     prediction.predict,
     prediction.evaluate,
     prediction.receptive_field,

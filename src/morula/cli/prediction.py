@@ -77,7 +77,10 @@ def predict(
     device: Device = "cpu",
     engine: Annotated[
         str,
-        typer.Option(metavar="NAME", help="torch, openvino, onnxruntime; auto is the fastest installed."),
+        typer.Option(
+            metavar="NAME",
+            help="torch, openvino, openvino-int8, onnxruntime; auto: the fastest.",
+        ),
     ] = "auto",
     mirror: Annotated[
         str | None,

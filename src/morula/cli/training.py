@@ -1,4 +1,4 @@
-"""Verbs of training: train and tune."""
+"""Verbs of training: train, tune and quantize."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -97,6 +97,25 @@ def tune(
     all_used = summary.n_images == summary.n_labelled
     say(f"Tuned on {summary.n_images} of {summary.n_labelled} labelled images{'' if all_used else why}.")
     say(f"Model with the tuned decoder: {out}")
+
+
+def quantize(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run folder.")],
+) -> None:
+    """Prepare a run for 8-bit integers, which predict uses where the processor has no bfloat16."""
+    from morula.evaluation.summary import DEFINITIONS
+    from morula.training.quantize import MOST_LOST, quantize_run
+
+    with Progress() as progress:
+        summary = quantize_run(run, progress=progress)
+    rows = [(DEFINITIONS[name].label, summary.before[name], summary.after[name]) for name in MOST_LOST]
+    show_table(("", "before", "int8"), rows)
+    say(f"Validation images took {summary.seconds[0]:.1f} s before and {summary.seconds[1]:.1f} s with int8.")
+    if summary.accepted:
+        say(f"Kept in {run}: predict takes it where it is faster, or by --engine openvino-int8.")
+    else:
+        limits = ", ".join(f"{most} of {DEFINITIONS[name].label}" for name, most in MOST_LOST.items())
+        say(f"int8 loses more than it may ({limits}); nothing was kept.")
 
 
 def _refuse_options(*given: object) -> None:

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from morula.data.files import write_atomic
 from morula.errors import InputError
 from morula.planning.plan import Plan
+from morula.prediction import int8
 from morula.prediction.confidence import needed_heads
+from morula.prediction.int8 import Ranges
 
-Engine = Literal["auto", "torch", "openvino", "onnxruntime"]
-"""``auto`` is OpenVINO on a CPU where it is installed, else torch."""
+Engine = Literal["auto", "torch", "openvino", "openvino-int8", "onnxruntime"]
+"""``auto`` is OpenVINO on a CPU where it is installed, else torch; with int8 where that pays and is there."""
 
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Image ``(batch, channels, *spatial)`` to the wanted heads' logits."""
@@ -31,6 +33,7 @@ Run = Callable[[np.ndarray], Sequence[np.ndarray]]
 _NEEDS: dict[str, tuple[str, ...]] = {
     "torch": (),
     "openvino": ("openvino", "onnx"),
+    "openvino-int8": ("openvino", "onnx"),
     "onnxruntime": ("onnxruntime", "onnx"),
 }
 
@@ -40,28 +43,35 @@ _FORM = 2
 """Counts the changes of how networks are exported: older graphs do the same more slowly."""
 
 
-def choose_engine(wanted: str, device: str) -> Engine:
+def choose_engine(wanted: str, device: str, weights: Sequence[Path] = ()) -> Engine:
     """The engine to use: as wanted, or the fastest that is installed.
 
     Args:
         wanted: One of `Engine`.
         device: As torch names it; only torch runs on others than the CPU.
+        weights: The model's files; int8 needs ranges beside each.
 
     Raises:
-        InputError: There is no such engine, it is not installed, or it does not run on `device`.
+        InputError: There is no such engine, it is not installed, or it does not run on `device` or the model.
     """
     if wanted not in get_args(Engine):
         msg = f"there is no engine {wanted!r}; engines are {', '.join(get_args(Engine))}."
         raise InputError(msg)
     on_cpu = torch.device(device).type == "cpu"
     if wanted == "auto":
-        return "openvino" if on_cpu and _installed("openvino") else "torch"
+        if not on_cpu or not _installed("openvino"):
+            return "torch"
+        has_ranges = bool(weights) and all(Ranges.load(path) for path in weights)
+        return "openvino-int8" if has_ranges and int8.pays() else "openvino"
     if not _installed(wanted):
         missing = " ".join(name for name in _NEEDS[wanted] if importlib.util.find_spec(name) is None)
         msg = f"engine {wanted} needs packages that are not installed: python -m pip install {missing}"
         raise InputError(msg)
     if wanted != "torch" and not on_cpu:
         msg = f"engine {wanted} runs on the CPU only, not on {device}. Choose --engine torch."
+        raise InputError(msg)
+    if wanted == "openvino-int8" and not all(Ranges.load(path) for path in weights):
+        msg = "this model was not prepared for int8. Prepare a run: morula quantize RUN"
         raise InputError(msg)
     return wanted  # pyright: ignore[reportReturnType]
 
@@ -84,9 +94,9 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) ->
     """
     if engine == "torch":
         return network
-    names = tuple(head.name for head in plan.representation.heads(plan.ndim))
     try:
-        graph = Graph(_graph(network, plan, weights, names), engine)
+        ranges = Ranges.load(weights) if engine == "openvino-int8" else None
+        graph = Graph(export(network, plan, weights), engine, ranges)
         graph.start(tuple(head.name for head in needed_heads(plan.representation, plan.ndim)))
     except Exception as error:  # each engine has errors of its own kind
         found = str(error).partition("\n")[0] or type(error).__name__
@@ -98,17 +108,19 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) ->
 class Graph(nn.Module):
     """A graph in the network's place. It computes the wanted heads only."""
 
-    def __init__(self, path: Path, engine: Engine) -> None:
-        """Of the graph at `path`, run by `engine`."""
+    def __init__(self, path: Path, engine: Engine, ranges: Ranges | None = None) -> None:
+        """Of the graph at `path`, run by `engine`; in int8 with these `ranges`."""
         super().__init__()
-        self._path, self._engine = path, engine
+        self._path, self._engine, self._ranges = path, engine, ranges
         self._runs: dict[tuple[str, ...], Run] = {}
 
     def start(self, wanted: tuple[str, ...]) -> "Run":
         """Compile for these heads, unless that is done."""
         if wanted not in self._runs:
-            start = _start_openvino if self._engine == "openvino" else _start_onnxruntime
-            self._runs[wanted] = start(self._path, wanted)
+            if self._engine == "onnxruntime":
+                self._runs[wanted] = _start_onnxruntime(self._path, wanted)
+            else:
+                self._runs[wanted] = _start_openvino(self._path, wanted, self._ranges)
         return self._runs[wanted]
 
     def forward(self, image: Tensor, wanted: tuple[str, ...]) -> list[dict[str, Tensor]]:
@@ -129,8 +141,9 @@ class _Outputs(nn.Module):
         return tuple(logits[name] for name in self.names)
 
 
-def _graph(network: nn.Module, plan: Plan, weights: Path, names: tuple[str, ...]) -> Path:
-    """The exported graph, from the first folder that has or takes it."""
+def export(network: nn.Module, plan: Plan, weights: Path) -> Path:
+    """The exported graph of the network with these weights, from the first folder that has or takes it."""
+    names = tuple(head.name for head in plan.representation.heads(plan.ndim))
     # The version too: a later one may compute something else with the same weights.
     facts = f"{plan.hash} {version('morula')} {_FORM}".encode()
     key = hashlib.sha256(facts + weights.read_bytes()).hexdigest()[:12]
@@ -170,7 +183,7 @@ def _export(network: nn.Module, plan: Plan, path: Path, names: tuple[str, ...]) 
     return path
 
 
-def _start_openvino(graph: Path, wanted: tuple[str, ...]) -> Run:
+def _start_openvino(graph: Path, wanted: tuple[str, ...], ranges: Ranges | None) -> Run:
     import openvino
 
     core = openvino.Core()
@@ -178,7 +191,11 @@ def _start_openvino(graph: Path, wanted: tuple[str, ...]) -> Run:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
-    model = core.read_model(graph)
+    if ranges is None:
+        model = core.read_model(graph)
+    else:
+        model = int8.read(graph)
+        int8.quantize(model, ranges)
     for result in model.get_results():
         if not result.output(0).names & {*wanted}:
             model.remove_result(result)

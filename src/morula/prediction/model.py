@@ -89,8 +89,8 @@ class Model:
             name_or_path: Which model.
             device: As torch names it.
             weights: Name of the weight files: the best ones, or ``snapshot_1`` ... of a run that kept some.
-            engine: What runs the networks: ``torch``, ``openvino``, ``onnxruntime``, or ``auto`` for the
-                fastest that is installed.
+            engine: What runs the networks: ``torch``, ``openvino``, ``openvino-int8``, ``onnxruntime``, or
+                ``auto`` for the fastest that is there.
 
         Raises:
             InputError: There is no such model, a file in it is broken, or the device or engine is
@@ -101,8 +101,8 @@ class Model:
         files = weight_files(folder, weights)
         check_device(device)
         keep_to_cores()
-        chosen = choose_engine(engine, device)
-        loaded = [ready(_load_network(plan, path), plan.ndim, device) for path in files]
+        chosen = choose_engine(engine, device, files)
+        loaded = [ready(load_network(plan, path), plan.ndim, device) for path in files]
         networks = tuple(accelerate(n, plan, path, chosen) for n, path in zip(loaded, files, strict=True))
         return cls(
             folder.resolve().name,
@@ -251,7 +251,12 @@ class Model:
         return decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
 
 
-def _load_network(plan: Plan, path: Path) -> nn.Module:
+def load_network(plan: Plan, path: Path) -> nn.Module:
+    """The plan's network with the weights of a file.
+
+    Raises:
+        InputError: The file is damaged, or of another plan.
+    """
     heads = plan.representation.heads(plan.ndim)
     network = plan.network.build(plan.ndim, len(plan.channels), heads)
     try:

@@ -94,8 +94,8 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         diameter: Typical object diameter in pixels of the image; ``"auto"`` estimates the scale of each image
             (see `morula.prediction.scale`), ``"trained"`` takes that of the training images.
         device: As torch names it.
-        engine: What runs the network: ``torch``, ``openvino``, ``onnxruntime``, or ``auto`` for the fastest
-            that is installed.
+        engine: What runs the network: ``torch``, ``openvino``, ``openvino-int8``, ``onnxruntime``, or
+            ``auto`` for the fastest that is there.
         mirror: Mirror images to average over, ``none``, ``opposite`` or ``all``; None: as the plan says.
         workers: Images that are read, decoded and written while the network works for another one.
         export: Any of `EXPORTS`.

@@ -186,17 +186,22 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
     write_tuned(run.folder / "tuned.toml", best)
 
 
+def validation_jobs(run: Run) -> list[tuple[int, Sample]]:
+    """Every validation image, with the place of the network that did not see it."""
+    samples = {sample.id: sample for sample in run.labelled()}
+    return [(i, samples[name]) for i, (_, ids) in enumerate(folds_of(run)) for name in ids]
+
+
 def evaluate_run(run: Run, device: str = "cpu", progress: Progress = silent) -> dict[str, Any] | None:
     """Scores on the validation images, on their own grid, each by the network that did not see it."""
-    samples = {sample.id: sample for sample in run.labelled()}
-    jobs = [(i, samples[name]) for i, (_, ids) in enumerate(folds_of(run)) for name in ids]
+    jobs = validation_jobs(run)
     if not jobs:
         return None
     # Of an earlier evaluation: of another network or decoder, or damaged.
     (run.folder / CALIBRATION).unlink(missing_ok=True)
     model, dataset = Model.load(run.folder, device), run.dataset()
-    bar = progress("evaluate")
-    worst = WorstPictures(WORST_IMAGES, lambda name: dataset.image(samples[name]))
+    bar, images = progress("evaluate"), {sample.id: sample for _, sample in jobs}
+    worst = WorstPictures(WORST_IMAGES, lambda name: dataset.image(images[name]))
     if model.plan.task == "semantic":
         numbers = [number for number, _ in folds_of(run)]
         metrics = _class_scores(model, dataset, jobs, numbers, worst, bar)
@@ -233,7 +238,7 @@ def _object_scores(
 ) -> dict[str, Any]:
     """Scores of the instances; on the way confidence and reliability are calibrated on the same images."""
     found: list[Scored] = []
-    pairs = _predictions(model, dataset, jobs, found, bar)
+    pairs = predictions(model, dataset, jobs, found, bar)
     metrics = score_pairs(pairs, worst=worst)
     curve = calibrate(found, _seen(run))
     if curve is not None:
@@ -276,13 +281,17 @@ def _class_scores(
     return {**scores, "peak_memory_mb": peak_memory_mb()}
 
 
-def _predictions(
+def predictions(
     model: Model,
     dataset: Dataset,
     jobs: Sequence[tuple[int, Sample]],
     scored: list[Scored],
     bar: Any,
 ) -> Iterator[tuple[str, Labels, Labels, dict[str, str]]]:
+    """Id, truth, what the image's network finds at the trained scale, attributes: as `score_pairs` reads.
+
+    `scored` receives what a calibration is fitted to.
+    """
     for done, (index, sample) in enumerate(jobs, 1):
         image, truth = dataset.image(sample), dataset.labels(sample)
         found = without_fold(model, index).segment(image, diameter_px="trained")

@@ -18,6 +18,7 @@ from morula.evaluation.summary import DEFINITIONS
 from morula.evaluation.tuning import tune, write_tuned
 from morula.planning.modality import appearance
 from morula.prediction.calibration import Calibration
+from morula.prediction.int8 import Ranges
 from morula.prediction.large import cut_blocks, decode_blocks
 from morula.prediction.model import Model
 from morula.prediction.reliability import Row, Scored, calibrate
@@ -186,6 +187,9 @@ def _write(
             target.parent.mkdir(parents=True, exist_ok=True)
             with write_atomic(target) as temporary:
                 shutil.copyfile(path, temporary)
+            ranges = Ranges.load(path)
+            if ranges is not None:
+                ranges.save(target)
         decoder, curve = final
         write_tuned(out / "tuned.toml", decoder)
         if curve is not None:

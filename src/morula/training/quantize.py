@@ -1,0 +1,110 @@
+"""Prepare a run for int8, if its validation images lose no more than a little by it."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from morula.errors import InputError
+from morula.evaluation.evaluate import score_pairs
+from morula.planning.plan import Plan
+from morula.prediction import int8
+from morula.prediction.engines import Graph, choose_engine, export
+from morula.prediction.ensemble import ready
+from morula.prediction.int8 import Ranges, measure_ranges
+from morula.prediction.model import Model, load_network
+from morula.prediction.shipped import weight_files
+from morula.preprocessing.prepare import Prepared, name_modalities
+from morula.training.batches import Patches, stream
+from morula.training.lock import hold
+from morula.training.run import Progress, Run, silent
+from morula.training.train import folds_of, predictions, validation_jobs
+
+MOST_LOST = {"ap_50": 0.005, "ap_75": 0.01}
+"""Average precision that int8 may cost on the validation images."""
+
+BATCHES = 8
+"""Training batches, augmented as in training, that the ranges are measured on."""
+
+
+@dataclass(frozen=True)
+class QuantizeSummary:
+    """What preparing a run for int8 came to."""
+
+    run: Path
+    """The run folder."""
+
+    before: dict[str, float]
+    """Scores of the validation images without int8, by the names of `MOST_LOST`."""
+
+    after: dict[str, float]
+    """The same with int8."""
+
+    seconds: tuple[float, float]
+    """Time that the validation images took, before and after."""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether no score falls by more than it may."""
+        return all(self.before[name] - self.after[name] <= most for name, most in MOST_LOST.items())
+
+
+def quantize_run(run: Path, progress: Progress = silent) -> QuantizeSummary:
+    """Measure ranges for int8 on training images, and keep them if the validation images allow it.
+
+    Args:
+        run: A finished run folder with validation images.
+        progress: Gives for each stage's name a function called with (done, total).
+
+    Raises:
+        InputError: No finished run, one of classes or without validation images, or OpenVINO is missing.
+    """
+    choose_engine("openvino", "cpu")
+    work = Run(run)
+    plan = work.plan()
+    if plan.task == "semantic":
+        msg = f"{run} finds classes; int8 is judged by objects that are lost. Use --engine openvino."
+        raise InputError(msg)
+    with hold(run):
+        files, prepared = weight_files(run), work.prepare(progress)
+        folds = folds_of(work)
+        if not all(held_out for _, held_out in folds):
+            msg = f"{run} held out no validation images, so that nothing says what int8 would lose."
+            raise InputError(msg)
+        bar, found = progress("measure ranges"), []
+        for (network, path), (_, held_out) in zip(_networks(plan, files), folds, strict=True):
+            inside = [sample for sample in prepared if sample.id not in held_out]
+            found.append(_measure(plan, network, path, inside))
+            bar(len(found), len(files))
+        summary = _judge(work, files, found, progress)
+        for path, ranges in zip(files, found, strict=True):
+            ranges.save(path) if summary.accepted else int8.remove(path)
+    return summary
+
+
+def _measure(plan: Plan, network: nn.Module, weights: Path, samples: Sequence[Prepared]) -> Ranges:
+    batches = stream(Patches(plan, name_modalities(samples)), 0, BATCHES)
+    patches = (batch.image.numpy() for batch in batches)
+    return measure_ranges(export(network, plan, weights), weights, patches)
+
+
+def _judge(run: Run, files: Sequence[Path], found: Sequence[Ranges], progress: Progress) -> QuantizeSummary:
+    """Scores of the validation images, without and with int8."""
+    plain, jobs, dataset = Model.load(run.folder, engine="openvino"), validation_jobs(run), run.dataset()
+    graphs = [export(network, plain.plan, path) for network, path in _networks(plain.plan, files)]
+    rounded = tuple(Graph(graph, "openvino", ranges) for graph, ranges in zip(graphs, found, strict=True))
+    rows, seconds = [], []
+    for name, model in (("as it is", plain), ("int8", replace(plain, networks=rounded))):
+        start = time.monotonic()
+        pairs = predictions(model, dataset, jobs, [], progress(f"predict, {name}"))
+        scores = score_pairs(pairs)["scores"]
+        rows.append({key: float(scores[key]["value"]) for key in MOST_LOST})
+        seconds.append(time.monotonic() - start)
+    return QuantizeSummary(run.folder, rows[0], rows[1], (seconds[0], seconds[1]))
+
+
+def _networks(plan: Plan, files: Sequence[Path]) -> Iterator[tuple[nn.Module, Path]]:
+    for path in files:
+        yield ready(load_network(plan, path), plan.ndim), path
