@@ -118,3 +118,26 @@ def test_int8_is_chosen_where_it_pays_and_is_there(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(int8, "pays", lambda: False)
     assert choose_engine("auto", "cpu", [weights]) == "openvino"
     assert choose_engine("openvino-int8", "cpu", [weights]) == "openvino-int8"
+
+
+@pytest.mark.parametrize(
+    ("able", "expected"),
+    [
+        (["FP32", "INT8"], True),
+        (["FP32", "INT8", "BF16"], False),
+        (["FP32", "FP16", "INT8"], False),
+        (["FP32"], False),
+    ],
+)
+def test_integers_pay_where_there_are_no_short_floats(
+    able: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+):
+    import openvino
+
+    class Core:
+        def get_property(self, device: str, name: str) -> list[str]:
+            assert (device, name) == ("CPU", "OPTIMIZATION_CAPABILITIES")
+            return able
+
+    monkeypatch.setattr(openvino, "Core", Core)
+    assert int8.pays() is expected

@@ -66,11 +66,11 @@ def digest(weights: Path) -> str:
 
 
 def pays() -> bool:
-    """Whether this processor computes faster with integers; where it has bfloat16, hardly."""
+    """Whether this processor computes faster with integers; where it has 16-bit floats, hardly."""
     import openvino
 
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "INT8" in able and "BF16" not in able
+    able = set(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return "INT8" in able and not able & {"BF16", "FP16"}
 
 
 def measure_ranges(graph: Path, weights: Path, patches: Iterable[np.ndarray]) -> Ranges:
