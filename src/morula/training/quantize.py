@@ -63,6 +63,7 @@ def quantize_run(run: Path, progress: Progress = silent) -> QuantizeSummary:
     """
     choose_engine("openvino", "cpu")
     work = Run(run)
+    work.request()
     plan = work.plan()
     if plan.task == "semantic":
         msg = f"{run} finds classes; int8 is judged by objects that are lost. Use --engine openvino."
