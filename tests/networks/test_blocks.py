@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from morula.networks.blocks import CONVOLVE, Heads, depth_to_space, on_pixels, space_to_depth
+from morula.networks.blocks import CONVOLVE, Heads, InstanceNorm, depth_to_space, on_pixels, space_to_depth
 from morula.representations import Head
 
 
@@ -38,3 +38,25 @@ def test_heads_give_the_same_in_training_and_after(ndim: int):
     found = module.eval()(x)
     for name, logits in expected.items():
         torch.testing.assert_close(found[name], logits)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_instance_norm_is_that_of_torch(ndim: int, training: bool):
+    torch.manual_seed(0)
+    theirs = {2: torch.nn.InstanceNorm2d, 3: torch.nn.InstanceNorm3d}[ndim](5, affine=True).train(training)
+    ours = InstanceNorm(5).train(training)
+    torch.nn.init.normal_(theirs.weight)
+    torch.nn.init.normal_(theirs.bias)
+    ours.load_state_dict(theirs.state_dict())
+    layout = {2: torch.channels_last, 3: torch.channels_last_3d}[ndim]
+    results = []
+    for module in (theirs, ours):
+        x = torch.randn(3, 5, *[6] * ndim, generator=torch.Generator().manual_seed(1))
+        x = (3 * x + 2).to(memory_format=layout).requires_grad_()
+        y = module(x)
+        (y**3).sum().backward()
+        results.append((y, x.grad, *(parameter.grad for parameter in module.parameters())))
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-4)
+    if training:
+        assert results[1][0].is_contiguous(memory_format=layout)

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from morula.networks.blocks import CONV, CONV_UP, MAX_POOL, NORMS
+from morula.networks.blocks import BATCH_NORM, CONV, CONV_UP, MAX_POOL, InstanceNorm
 from morula.representations import Head
 from morula.types import Map
 
@@ -108,7 +108,7 @@ def _levels(network: nn.Module) -> Iterator[list[Tensor]]:
 def _spread_evenly(network: nn.Module) -> nn.Module:
     """The same connections with equal positive weights: what has a gradient then is connected at all."""
     network = copy.deepcopy(network)
-    norms = tuple(kind for family in NORMS.values() for kind in family.values())
+    norms = (*BATCH_NORM.values(), InstanceNorm)
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, (*norms, *POINTWISE)):
