@@ -144,8 +144,8 @@ def _round(node: Any, place: int, low: np.ndarray, high: np.ndarray, levels: int
 def with_zero(low: float, high: float, levels: int = 256) -> tuple[float, float]:
     """The range, widened to hold 0 and moved so that 0 is one of its levels: padding stays exact.
 
-    >>> with_zero(0.5, 255.0), with_zero(-1.0, 254.4)
-    ((0.0, 255.0), (-1.0015686274509803, 254.39843137254903))
+    >>> with_zero(0.5, 255.0), with_zero(-0.6, 254.4)
+    ((0.0, 255.0), (-1.0, 254.0))
     """
     low, high = min(low, 0.0), max(high, 0.0, low + 1e-6)
     step = (high - low) / (levels - 1)
