@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
-    parser.add_argument("--environments", type=Path, default=Path("/work/env"))
+    parser.add_argument("--environments", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     found = measure(options)

@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def run_all(options: argparse.Namespace) -> None:
     FIGURES.mkdir(exist_ok=True)
     for name, words in commands(options).items():
         measure(name, words)
-    tree = Path("/tmp/morula-before")
+    tree = Path(tempfile.gettempdir()) / "morula-before"
     git = ["git", "-C", str(HERE), "worktree"]
     if not tree.exists():
         subprocess.run([*git, "add", "--detach", str(tree), BEFORE], check=False)
@@ -314,7 +315,7 @@ def main() -> None:
     )
     parser.add_argument("--run", action="store_true")
     parser.add_argument("--model", default="generalist")
-    parser.add_argument("--environments", type=Path, default=Path("/work/env"))
+    parser.add_argument("--environments", type=Path, default=Path("environments"))
     options = parser.parse_args()
     if options.run:
         run_all(options)

@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="training steps; 0: none")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peers", nargs="*", default=["monai", "albumentations", "torch"])
-    parser.add_argument("--environment", type=Path, default=Path("/work/env/monai"))
+    parser.add_argument("--environment", type=Path, default=Path("environments/monai"))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     found = measure(options)

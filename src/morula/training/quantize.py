@@ -1,11 +1,8 @@
 """Prepare a run for int8, if its validation images lose no more than a little by it."""
 
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from torch import nn
 
 from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
@@ -13,10 +10,10 @@ from morula.planning.plan import Plan
 from morula.prediction import int8
 from morula.prediction.engines import Graph, choose_engine, export
 from morula.prediction.ensemble import ready
-from morula.prediction.int8 import Ranges, measure_ranges
+from morula.prediction.int8 import measure_ranges
 from morula.prediction.model import Model, load_network
 from morula.prediction.shipped import weight_files
-from morula.preprocessing.prepare import Prepared, name_modalities
+from morula.preprocessing.prepare import name_modalities
 from morula.training.batches import Patches, stream
 from morula.training.lock import hold
 from morula.training.run import Progress, Run, silent
@@ -64,48 +61,41 @@ def quantize_run(run: Path, progress: Progress = silent) -> QuantizeSummary:
     choose_engine("openvino", "cpu")
     work = Run(run)
     work.request()
-    plan = work.plan()
-    if plan.task == "semantic":
+    if work.plan().task == "semantic":
         msg = f"{run} finds classes; int8 is judged by objects that are lost. Use --engine openvino."
         raise InputError(msg)
     with hold(run):
-        files, prepared = weight_files(run), work.prepare(progress)
-        folds = folds_of(work)
+        prepared, folds = work.prepare(progress), folds_of(work)
         if not all(held_out for _, held_out in folds):
             msg = f"{run} held out no validation images, so that nothing says what int8 would lose."
             raise InputError(msg)
+        plain, files = Model.load(run, engine="openvino"), weight_files(run)
+        graphs = [_graph(plain.plan, path) for path in files]
         bar, found = progress("measure ranges"), []
-        for (network, path), (_, held_out) in zip(_networks(plan, files), folds, strict=True):
+        for graph, path, (_, held_out) in zip(graphs, files, folds, strict=True):
             inside = [sample for sample in prepared if sample.id not in held_out]
-            found.append(_measure(plan, network, path, inside))
+            batches = stream(Patches(plain.plan, name_modalities(inside)), 0, BATCHES)
+            found.append(measure_ranges(graph, path, (batch.image.numpy() for batch in batches)))
             bar(len(found), len(files))
-        summary = _judge(work, files, found, progress)
+        networks = tuple(Graph(graph, "openvino", each) for graph, each in zip(graphs, found, strict=True))
+        summary = _judge(work, plain, replace(plain, networks=networks), progress)
         for path, ranges in zip(files, found, strict=True):
             ranges.save(path) if summary.accepted else int8.remove(path)
     return summary
 
 
-def _measure(plan: Plan, network: nn.Module, weights: Path, samples: Sequence[Prepared]) -> Ranges:
-    batches = stream(Patches(plan, name_modalities(samples)), 0, BATCHES)
-    patches = (batch.image.numpy() for batch in batches)
-    return measure_ranges(export(network, plan, weights), weights, patches)
+def _graph(plan: Plan, weights: Path) -> Path:
+    return export(ready(load_network(plan, weights), plan.ndim), plan, weights)
 
 
-def _judge(run: Run, files: Sequence[Path], found: Sequence[Ranges], progress: Progress) -> QuantizeSummary:
+def _judge(run: Run, plain: Model, rounded: Model, progress: Progress) -> QuantizeSummary:
     """Scores of the validation images, without and with int8."""
-    plain, jobs, dataset = Model.load(run.folder, engine="openvino"), validation_jobs(run), run.dataset()
-    graphs = [export(network, plain.plan, path) for network, path in _networks(plain.plan, files)]
-    rounded = tuple(Graph(graph, "openvino", ranges) for graph, ranges in zip(graphs, found, strict=True))
+    jobs, dataset = validation_jobs(run), run.dataset()
     rows, seconds = [], []
-    for name, model in (("as it is", plain), ("int8", replace(plain, networks=rounded))):
+    for name, model in (("as it is", plain), ("int8", rounded)):
         start = time.monotonic()
         pairs = predictions(model, dataset, jobs, [], progress(f"predict, {name}"))
         scores = score_pairs(pairs)["scores"]
         rows.append({key: float(scores[key]["value"]) for key in MOST_LOST})
         seconds.append(time.monotonic() - start)
     return QuantizeSummary(run.folder, rows[0], rows[1], (seconds[0], seconds[1]))
-
-
-def _networks(plan: Plan, files: Sequence[Path]) -> Iterator[tuple[nn.Module, Path]]:
-    for path in files:
-        yield ready(load_network(plan, path), plan.ndim), path
