@@ -40,7 +40,7 @@ def test_nine_blocks_down_and_eight_up():
     assert (len(network.encoder), len(network.decoder)) == (9, 8)
     assert [output["mask"].shape[-1] for output in outputs] == [1024 // 2**level for level in range(8)]
     kinds = [type(layer).__name__ for layer in network.encoder[3]]
-    assert kinds == ["Conv2d", "InstanceNorm", "LeakyReLU", "Dropout"] * 2
+    assert kinds == ["Conv2d", "InstanceNorm", "LeakyReLU", "Dropout2d"] * 2
 
 
 def test_a_coarse_axis_is_neither_pooled_nor_mixed_until_it_is_alike():

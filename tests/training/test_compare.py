@@ -78,6 +78,8 @@ def test_the_effort_is_told(compared: tuple[Path, dict]):
     row = compared[1]["entrants"][1]
     assert row["runs"] == ["runs/foreground", "runs/foreground-1"]
     assert (row["steps"], row["undertrained"], row["batch_size"]) == (2, True, 1)
+    # The fewest that the planner gives.
+    assert row["planned_steps"] == 1500
     assert row["minutes"] > 0
     assert row["n_training"] + row["n_validation"] == 4
     model = Model.load(compared[0] / "runs" / "foreground")

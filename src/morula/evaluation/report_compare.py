@@ -108,7 +108,9 @@ class CompareReport:
         name = short_name(row["name"])
         parts = [node("span", chip, name, css="entrant")]
         if row.get("undertrained"):
-            hint = {"title": f"fewer than {number(self.comparison['fewest_steps'])} steps"}
+            hint = {
+                "title": f"less than a third of the {number(row['planned_steps'])} steps it would be given"
+            }
             parts += [" ", node("span", "undertrained", css="badge warn", attributes=hint)]
         if not row.get("runs"):
             parts += [" ", node("span", "labels", css="badge")]
@@ -289,10 +291,10 @@ class CompareReport:
             ]
             for row in trained
         ]
-        fewest = number(self.comparison["fewest_steps"])
         lead = (
-            f"Minutes are of training alone, pauses left out. Runs of fewer than {fewest} steps are marked"
-            " undertrained: their scores tell what the time allows, not what the method can do."
+            "Minutes are of training alone, pauses left out. Runs of less than a third of the steps that the"
+            " planner gives them without a budget are marked undertrained: their scores tell what the time"
+            " allows, not what the method can do."
         )
         return section("Effort", table(columns, rows, css="whole"), lead=lead)
 

@@ -14,6 +14,7 @@ CONV_UP: dict[int, type[nn.Module]] = {2: nn.ConvTranspose2d, 3: nn.ConvTranspos
 CONVOLVE: dict[int, Callable[..., Tensor]] = {2: nn.functional.conv2d, 3: nn.functional.conv3d}
 MAX_POOL: dict[int, type[nn.Module]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 BATCH_NORM: dict[int, type[nn.Module]] = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+DROPOUT: dict[int, type[nn.Module]] = {2: nn.Dropout2d, 3: nn.Dropout3d}
 MEAN: dict[int, type[nn.Module]] = {2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 NormKind = Literal["batch", "instance"]
 ActivationKind = Literal["relu", "leaky_relu", "elu", "selu"]
@@ -96,12 +97,12 @@ class Style:
     norm: NormKind = "batch"
     activation: ActivationKind = "relu"
     dropout: float = 0.0
-    """Probability of dropping an activation."""
+    """Probability of dropping a channel."""
 
     def layers(self, convolution: nn.Module, channels: int) -> list[nn.Module]:
         """A convolution to `channels`, and what follows it."""
         layers = [convolution, norm(self.norm, self.ndim, channels), activation(self.activation)]
-        return [*layers, nn.Dropout(self.dropout)] if self.dropout else layers
+        return [*layers, DROPOUT[self.ndim](self.dropout)] if self.dropout else layers
 
 
 class ConvBlock(nn.Sequential):

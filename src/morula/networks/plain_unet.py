@@ -51,7 +51,7 @@ class PlainUNet(Network, frozen=True):
     """How weights are drawn: ``he`` normal, or ``glorot`` uniform."""
 
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Probability of dropping an activation, after every convolution."""
+    """Probability of dropping a channel of a patch, after every convolution, as nnU-Net's dropout does."""
 
     deep_supervision: bool = True
     """Heads at every level of the decoder while training."""

@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from morula.networks.blocks import BATCH_NORM, CONV, CONV_UP, MAX_POOL, InstanceNorm
+from morula.networks.blocks import BATCH_NORM, CONV, CONV_UP, DROPOUT, MAX_POOL, InstanceNorm
 from morula.representations import Head
 from morula.types import Map
 
 MEAN_POOL: dict[int, type[nn.Module]] = {2: nn.AvgPool2d, 3: nn.AvgPool3d}
-POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.Dropout)
+POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, *DROPOUT.values())
 
 
 @dataclass(frozen=True)

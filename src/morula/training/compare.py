@@ -38,7 +38,10 @@ from morula.evaluation.pairing import predicted_files
 from morula.evaluation.report import CompareReport, render_report
 from morula.networks.count import cost
 from morula.planning.budget import refuse_two_lengths
+from morula.planning.fingerprint import Fingerprint
 from morula.planning.planner import parse_overrides, read_recipe
+from morula.planning.rules import steps as usual_steps
+from morula.planning.rules import working_zoom
 from morula.planning.settings import check_settings
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
@@ -46,8 +49,8 @@ from morula.training.lock import hold
 from morula.training.run import Progress, Request, Run, as_told, open_selected, silent, split, start_run
 from morula.training.train import folds_of, train
 
-FEWEST_STEPS = 1000
-"""A run of fewer steps counts as undertrained."""
+LEAST_SHARE = 1 / 3
+"""A run of fewer of the steps that the planner gives to data without a budget counts as undertrained."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +278,6 @@ class _Job:
         facts = {
             "kind": "compare",
             "version": version("morula"),
-            "fewest_steps": FEWEST_STEPS,
             **asdict(self.rules),
             "overrides": list(self.rules.overrides),
             "failed": self.failed,
@@ -349,6 +351,9 @@ def _facts(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     states = [_state(Run(folder)) for folder in folders]
     steps = sum(state["step"] for state in states) / len(states)
     patch, heads = plan.training.patch_size, plan.representation.heads(plan.ndim)
+    seen = Fingerprint.load(first.fingerprint_path)
+    zoom = working_zoom(seen, plan.scaling.model_dump())
+    planned = usual_steps(seen, zoom, patch, plan.training.batch_size).value
     needed = cost(plan.network, len(plan.channels), heads, patch)
     return {
         "runs": [folder.relative_to(out).as_posix() for folder in folders],
@@ -361,7 +366,8 @@ def _facts(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "batch_size": plan.training.batch_size,
         "steps": steps,
         "minutes": sum(state["seconds"] for state in states) / len(states) / 60,
-        "undertrained": steps < FEWEST_STEPS,
+        "planned_steps": planned,
+        "undertrained": steps < LEAST_SHARE * planned,
         "n_training": len(first.labelled()) - len(validation),
         "n_validation": len(validation),
     }
