@@ -192,3 +192,9 @@ def test_the_coarse_axis_is_more_than_three_times_as_long(
 def test_interpolation_keeps_constants(old: int, new: int) -> None:
     for order in (0, 1, 3):
         np.testing.assert_allclose(interpolation_matrix(old, new, order).sum(1), 1, atol=1e-5)
+
+
+def test_interpolation_of_a_slide_is_sparse() -> None:
+    matrix = interpolation_matrix(100_000, 25_000, 1)
+    assert matrix.shape == (25_000, 100_000)
+    assert matrix.nnz <= 2 * 25_000

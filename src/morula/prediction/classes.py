@@ -12,14 +12,12 @@ from jaxtyping import Float32
 
 from morula.prediction.large import Window
 from morula.prediction.segmentation import Segmentation
-from morula.preprocessing.geometry import along_axis, interpolation_matrix
+from morula.preprocessing.geometry import Matrix, along_axis, interpolation_matrix
 from morula.representations.class_distance import ClassDistance
 from morula.types import Map, Maps
 
 SLAB = 1 << 22
 """Pixels of the image that are decided at a time."""
-
-Matrix = Float32[np.ndarray, "_ _"]
 
 
 def decode_classes(
@@ -48,17 +46,19 @@ def decode_classes(
         interpolation_matrix(old, new, 0 if axis == across else 1)
         for axis, (old, new) in enumerate(zip(working, shape, strict=True))
     ]
-    matrices = [None if len(matrix) == matrix.shape[1] else matrix for matrix in others]
+    matrices = [
+        None if old == new else matrix
+        for matrix, old, new in zip(others, working[1:], shape[1:], strict=True)
+    ]
     labels = np.zeros(shape, np.int32)
     ids = np.array((0, *representation.ids), np.int32)
     sums, counts = np.zeros((2, len(ids)))
     step = max(1, SLAB // int(np.prod(shape[1:])))
     for start in range(0, shape[0], step):
         rows = first[start : start + step]
-        used = np.flatnonzero(rows.any(0))
-        low, high = int(used[0]), int(used[-1]) + 1
+        low, high = int(rows.indices.min()), int(rows.indices.max()) + 1
         probabilities = window.take(low, high)["classes"]
-        channels, best = best_class(probabilities, [np.ascontiguousarray(rows[:, low:high]), *matrices])
+        channels, best = best_class(probabilities, [rows[:, low:high], *matrices])
         labels[start : start + step] = ids[channels]
         sums += np.bincount(channels.ravel(), best.ravel(), len(ids))
         counts += np.bincount(channels.ravel(), minlength=len(ids))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Num
-from scipy import ndimage
+from scipy import ndimage, sparse
 
 from morula.data.sample import RGB, Image
 from morula.errors import InputError
@@ -13,8 +13,14 @@ from morula.planning.plan import Plan
 
 Pixels = Num[np.ndarray, "_ *_"] | Bool[np.ndarray, "_ *_"]
 
+Matrix = sparse.csr_array
+"""Float32, of two axes."""
+
 ANISOTROPIC = 3.0
 """An axis whose pixels are more than so many times as long as the finest is resampled apart (nnU-Net)."""
+
+_MARGIN = 12
+"""Pixels that the edge goes on before a spline is fitted: what lies beyond them is not felt within."""
 
 _CV2_DTYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 
@@ -182,37 +188,59 @@ def resample_cubic(pixels: Pixels, shape: Sequence[int], across: int | None) -> 
         ``(C, *shape)``.
     """
     out = np.asarray(pixels, np.float32)
-    for axis, size in enumerate(shape):
-        if size != out.shape[axis + 1]:
-            matrix = interpolation_matrix(out.shape[axis + 1], int(size), 0 if axis == across else 3)
-            out = along_axis(matrix, out, axis + 1)
+    for axis, size in enumerate(shape, start=1):
+        old = out.shape[axis]
+        if size == old:
+            continue
+        if axis - 1 == across:
+            out = along_axis(interpolation_matrix(old, size, 0), out, axis)
+            continue
+        edges = [(_MARGIN, _MARGIN) if axis == this else (0, 0) for this in range(out.ndim)]
+        margin = np.pad(out, edges, mode="edge")
+        weights = ndimage.spline_filter1d(margin, 3, axis, np.float32, "mirror")  # pyright: ignore[reportArgumentType]
+        out = along_axis(interpolation_matrix(old, size, 3, _MARGIN), weights, axis)
     return np.ascontiguousarray(out)
 
 
-def interpolation_matrix(old: int, new: int, order: int) -> Float32[np.ndarray, "new old"]:
+def interpolation_matrix(old: int, new: int, order: int, margin: int = 0) -> Matrix:
     """What each of `new` pixels takes from each of `old` ones over the same field, pixel centres aligned.
+
+    Sparse: an image of 100,000 pixels a side needs as little as its rows have taps.
 
     Args:
         old: Pixels of the source.
         new: Pixels of the result.
-        order: Of the spline: 0 nearest, 1 linear, 3 cubic; beyond the edge its pixel goes on.
+        order: Of the spline: 0 nearest, 1 linear, 3 cubic, which takes weights of B-splines for pixels.
+        margin: Further pixels on both sides of the source; beyond the last one its value goes on.
 
-    >>> interpolation_matrix(2, 4, 1).tolist()
+    Returns:
+        ``(new, old + 2 * margin)``.
+
+    >>> interpolation_matrix(2, 4, 1).toarray().tolist()
     [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
+    centre = (np.arange(new) + 0.5) * old / new
     if order == 0:
-        source = ((np.arange(new) + 0.5) * old / new).astype(np.int64)
-        return np.eye(old, dtype=np.float32)[source]
-    kernel = ndimage.zoom(np.eye(old), (new / old, 1), order=order, mode="nearest", grid_mode=True)
-    return np.asarray(kernel, np.float32)
+        first, taps = np.floor(centre), np.ones((new, 1))
+    else:
+        first = np.floor(centre - 0.5)
+        f = centre - 0.5 - first
+        if order == 1:
+            taps = np.stack([1 - f, f], 1)
+        else:
+            first = first - 1
+            taps = np.stack([(1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, 1 + 3 * (f + f**2 - f**3), f**3], 1) / 6
+    source = first.astype(np.int32)[:, None] + np.arange(taps.shape[1], dtype=np.int32) + margin
+    size = old + 2 * margin
+    rows = np.arange(0, taps.size + 1, taps.shape[1])
+    entries = (taps.astype(np.float32).ravel(), source.clip(0, size - 1).ravel(), rows)
+    matrix = sparse.csr_array(entries, shape=(new, size))
+    matrix.sum_duplicates()
+    return matrix
 
 
-def along_axis(
-    matrix: Float32[np.ndarray, "new old"], array: Float32[np.ndarray, "*_"], axis: int
-) -> Float32[np.ndarray, "*_"]:
-    """`array` with the pixels along one axis mixed by `matrix`."""
-    outer, inner = array.shape[:axis], array.shape[axis + 1 :]
-    if not inner:
-        return array @ matrix.T
-    lines = np.ascontiguousarray(array).reshape(int(np.prod(outer)), array.shape[axis], -1)
-    return np.matmul(matrix, lines).reshape(*outer, len(matrix), *inner)
+def along_axis(matrix: Matrix, array: Float32[np.ndarray, "*_"], axis: int) -> Float32[np.ndarray, "*_"]:
+    """`array` with the pixels along one axis mixed by `matrix` ``(new, old)``."""
+    lines = np.moveaxis(array, axis, 0)
+    mixed = matrix @ np.ascontiguousarray(lines).reshape(len(lines), -1)
+    return np.moveaxis(mixed.reshape(-1, *lines.shape[1:]), 0, axis)
