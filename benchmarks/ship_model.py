@@ -43,7 +43,7 @@ def ship(run: Path, name: str, description: str) -> None:
     known = Calibration.load(run)
     if known is None or not known.seen:
         evaluate_run(Run(run))
-    for file in ("plan.toml", "tuned.toml", "calibration.toml"):
+    for file in ("plan.toml", "tuned.toml", "scorer.safetensors", "calibration.toml"):
         if (run / file).exists():
             shutil.copyfile(run / file, folder / file)
     with write_atomic(folder / "card.toml") as temporary:

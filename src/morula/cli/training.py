@@ -96,7 +96,7 @@ def tune(
     why = ", spread over the data: as many as fit into memory"
     all_used = summary.n_images == summary.n_labelled
     say(f"Tuned on {summary.n_images} of {summary.n_labelled} labelled images{'' if all_used else why}.")
-    say(f"Model with the tuned decoder: {out}")
+    say(f"Model with the new decoder ({summary.how}): {out}")
 
 
 def quantize(

@@ -41,6 +41,7 @@ from morula.evaluation.report_evaluate import (
     strata_section,
 )
 from morula.evaluation.report_rounds import rounds_section
+from morula.prediction.scorer import Scorer
 from morula.spec import read_reasons
 
 MOST_POINTS = 300
@@ -71,6 +72,9 @@ class TrainReport:
 
     trials: list[dict[str, Any]] = field(default_factory=list)
     """``tuning.json``: settings of the decoder that were tried."""
+
+    scorer: Scorer | None = None
+    """``scorer.safetensors``: what chooses objects among nested regions."""
 
     problems: list[dict[str, Any]] = field(default_factory=list)
     """``check.json``: what the doctor found."""
@@ -105,6 +109,7 @@ class TrainReport:
             metrics=metrics,
             fingerprint=_optional(folder / "fingerprint.json"),
             trials=json.loads(tuning.read_text(encoding="utf-8")) if tuning.is_file() else [],
+            scorer=Scorer.load(folder),
             problems=_optional(folder / "check.json").get("problems", []),
             request=tomllib.loads(request.read_text(encoding="utf-8")) if request.is_file() else {},
             pictures=pictures_of(metrics, folder),
@@ -249,9 +254,16 @@ class TrainReport:
         lead = (
             f"{len(self.trials)} settings tried on validation images; the DSB score on the working grid went"
             f" from {number(first, 4)} to {number(best, 4)}{_best_by_decoder(self.trials)}."
-            f" The best {len(rows)}:"
+            f"{self._chosen()} The best {len(rows)}:"
         )
         return section("Decoder tuning", table(columns, rows), lead=lead)
+
+    def _chosen(self) -> str:
+        """What a scorer adds; empty without one."""
+        if self.scorer is None:
+            return ""
+        score = number(self.scorer.score, 4)
+        return f" Objects chosen among nested regions, by perceptrons that have not seen the image: {score}."
 
     def _plan(self) -> Html:
         decisions, reasons = self.decisions, read_reasons(self.plan)

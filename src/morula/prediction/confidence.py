@@ -4,12 +4,13 @@ The confidence of an object is the mean foreground probability of its pixels tim
 Clarity is measured at every face between the object and another pixel: towards background it is the drop of
 the foreground probability from one pixel before to one pixel behind the face; towards a touching object it is
 the border probability there, where the representation predicts one (other such faces are not counted).
+Where a `morula.prediction.scorer` chose the objects, it is the quality that this gave them.
 """
 
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from numba import njit
 
 from morula.representations import Head, Representation
@@ -115,6 +116,20 @@ def evidence_sums(labels: Labels, foreground: Scalar, border: Scalar | None, row
     other = (border if has_border else foreground).reshape(shape)  # pyright: ignore[reportOptionalMemberAccess]
     highest = int(labels.max(initial=0))
     return _sums(labels.reshape(shape), foreground.reshape(shape), other, has_border, rows, highest)
+
+
+def quality_sums(labels: Labels, quality: Float32[np.ndarray, " objects"], rows: tuple[int, int]) -> Sums:
+    """Sums of which `score` makes the quality itself, weighted by area where an object lies in several parts.
+
+    Args:
+        labels: Ids ``(*spatial)`` from 1 to the number of objects; 0 is background.
+        quality: Of every object, between 0 and 1.
+        rows: First row and the row after the last.
+    """
+    sums = np.zeros((len(quality) + 1, 4))
+    sums[:, 0] = np.bincount(labels[slice(*rows)].ravel(), minlength=len(sums))
+    sums[1:, 1] = sums[1:, 0] * quality
+    return sums
 
 
 def doubt_sums(

@@ -16,7 +16,8 @@ import numpy as np
 
 from morula.labels.overlap import overlap_table
 from morula.labels.renumber import compact
-from morula.prediction.confidence import Sums, doubt_sums, evidence, evidence_sums, score
+from morula.prediction.confidence import Sums, doubt_sums, evidence, evidence_sums, quality_sums, score
+from morula.prediction.scorer import Scorer
 from morula.prediction.segmentation import Segmentation
 from morula.representations import Head, Representation, decode_to_shape
 from morula.types import Labels, Maps, Spacing
@@ -74,6 +75,7 @@ def decode_blocks(
     shape: tuple[int, ...],
     representation: Representation,
     spacing: Spacing,
+    scorer: Scorer | None = None,
 ) -> Segmentation:
     """Instances, their scores and what is left in doubt, from bands of maps.
 
@@ -83,6 +85,7 @@ def decode_blocks(
         shape: Spatial shape in working pixels.
         representation: Decodes each block.
         spacing: Pixel size on the working grid.
+        scorer: Chooses the objects in place of the representation's own decoder, and says how good they are.
     """
     strides = {head.name: head.stride for head in representation.heads(len(shape))}
     window = Window(_ahead(bands) if len(blocks) > 1 else bands, strides)
@@ -90,11 +93,17 @@ def decode_blocks(
     doubt = np.zeros(3)
     for block, after in zip(blocks, (*blocks[1:], None), strict=True):
         maps = window.take(block.start, block.stop, block.stop if after is None else after.start)
-        labels = decode_to_shape(representation, maps, spacing, (block.stop - block.start, *shape[1:]))
-        foreground, border = evidence(maps, representation, labels.shape)
-        del maps
         rows = (block.first - block.start, block.last - block.start)
-        seams.add(block, labels, evidence_sums(labels, foreground, border, rows))
+        size = (block.stop - block.start, *shape[1:])
+        foreground, border = evidence(maps, representation, size)
+        if scorer is None:
+            labels = decode_to_shape(representation, maps, spacing, size)
+            sums = evidence_sums(labels, foreground, border, rows)
+        else:
+            labels, quality = scorer.decode(maps, representation)
+            sums = quality_sums(labels, quality, rows)
+        del maps
+        seams.add(block, labels, sums)
         doubt += doubt_sums(labels, foreground, border, rows)
     unexplained, undecided = (doubt[1:] / doubt[0] if doubt[0] > 0 else np.zeros(2)).tolist()
     return replace(seams.finish(), unexplained=unexplained, undecided=undecided)

@@ -30,6 +30,7 @@ from morula.prediction.ensemble import (
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.reliability import judge
 from morula.prediction.scale import Diameter, estimate_zoom, is_estimated
+from morula.prediction.scorer import Scorer
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, read_plan, weight_files
 from morula.prediction.tiles import tile_grid
@@ -75,6 +76,9 @@ class Model:
     calibration: Calibration | None = None
     """Turns an object's score into a probability; None leaves the score as it is."""
 
+    scorer: Scorer | None = None
+    """Chooses the objects among nested regions; None cuts these at the height that the plan says."""
+
     @classmethod
     def load(
         cls,
@@ -112,6 +116,7 @@ class Model:
             best_precision(device),
             chosen,
             Calibration.load(folder),
+            Scorer.load(folder),
         )
 
     def mirroring(self, which: str) -> "Model":
@@ -163,7 +168,9 @@ class Model:
         """Estimated from the image, relative to the trained scale."""
         pixels = select_channels(image, self.plan.channels)
         normalizer = Normalizer.measure(pixels, self.plan.normalization)
-        segment = partial(self.mirroring("none")._instances, normalizer=normalizer, progress=None)
+        # What is compared are plain scores: a scorer is about objects, not about how well a scale suits.
+        plain = replace(self.mirroring("none"), scorer=None)
+        segment = partial(plain._instances, normalizer=normalizer, progress=None)
         return estimate_zoom(pixels, self.plan, normalizer, segment)
 
     def predict_maps(
@@ -248,7 +255,7 @@ class Model:
         heads = needed_heads(plan.representation, plan.ndim)
         bands = self._bands(pixels, heads, normalizer, progress)
         blocks = cut_blocks(shape, 2 * plan.halo_px[0], coarsest(heads))
-        return decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing)
+        return decode_blocks(bands, blocks, shape, plan.representation, plan.working_spacing, self.scorer)
 
 
 def load_network(plan: Plan, path: Path) -> nn.Module:

@@ -5,6 +5,7 @@
     NAME/  plan.toml            every decision
            fold_K/weights.safetensors   one network per fold (or weights.safetensors, when there is one only)
            tuned.toml           optional: decoder fields that were tuned after training
+           scorer.safetensors   optional: chooses objects among nested regions
            calibration.toml     optional: from an object's score to a probability
            card.toml            optional: description = "one line"
 """
@@ -20,6 +21,9 @@ from morula.spec import nearest, read_toml
 
 CALIBRATION = "calibration.toml"
 """What turns scores into probabilities, see `morula.prediction.calibration`."""
+
+SCORER = "scorer.safetensors"
+"""What chooses objects among nested regions, see `morula.prediction.scorer`."""
 
 
 def shelf() -> Path:
@@ -95,9 +99,9 @@ def _fold_number(path: Path) -> tuple[int, str]:
 
 
 def fingerprint_of(folder: Path) -> str:
-    """Twelve hexadecimal digits that change with the plan, a tuned field, a weight or the calibration."""
+    """Twelve hexadecimal digits that change with the plan, a tuned field, a weight, scorer or calibration."""
     digest = hashlib.sha256(read_plan(folder).dumps().encode())
-    calibration = folder / CALIBRATION
-    for path in (*weight_files(folder), *([calibration] if calibration.exists() else [])):
+    optional = [path for name in (SCORER, CALIBRATION) if (path := folder / name).exists()]
+    for path in (*weight_files(folder), *optional):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

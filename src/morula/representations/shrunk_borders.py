@@ -7,16 +7,19 @@ borders only; compare Caicedo et al. 2019, https://doi.org/10.1038/s41592-019-06
 from typing import Annotated, Literal
 
 import numpy as np
+from jaxtyping import Float32
 from pydantic import Field
 
 from morula.decoding.markers import flood_markers, number_markers
 from morula.decoding.random_walker import random_walker
+from morula.decoding.region_features import describe
+from morula.decoding.regions import Regions, nested_regions
 from morula.labels.components import remove_small
 from morula.labels.renumber import renumber
 from morula.representations.base import Head, Representation, Tensor
 from morula.spec import Tunable
 from morula.targets.boundaries import shrink, touching_borders
-from morula.types import Labels, Maps, Spacing, Tensors
+from morula.types import Labels, Maps, Scalar, Spacing, Tensors
 
 
 class ShrunkBorders(Representation, frozen=True):
@@ -84,12 +87,30 @@ class ShrunkBorders(Representation, frozen=True):
 
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
         """Shrunk nuclei without borders are the markers; they grow over the nuclei."""
-        nuclei, shrunk, borders = (maps[name][0] for name in ("nuclei", "shrunk", "borders"))
+        nuclei, shrunk, borders = _planes(maps)
         mask = nuclei > self.nuclei_threshold
         markers = shrunk - borders > self.marker_threshold
         if self.decoder == "random_walker":
             numbered = number_markers(markers, mask, self.min_marker_px)
             walked = random_walker(nuclei - borders, numbered, mask)
             return renumber(remove_small(walked, self.min_object_px))
-        elevation = -shrunk if self.elevation == "shrunk" else borders - nuclei
+        elevation = self._elevation(nuclei, shrunk, borders)
         return flood_markers(markers, elevation, mask, self.min_marker_px, self.min_object_px)
+
+    def regions(self, maps: Maps) -> tuple[Regions, Float32[np.ndarray, "nodes_and_none features"]]:
+        """Every way to split and merge the objects, and `region_features` of each candidate.
+
+        `decode` cuts all of them at one height; `morula.prediction.scorer` chooses.
+        """
+        nuclei, shrunk, borders = _planes(maps)
+        elevation = self._elevation(nuclei, shrunk, borders)
+        regions = nested_regions(nuclei, shrunk - borders, elevation, self.nuclei_threshold)
+        return regions, describe(regions, nuclei, shrunk, borders)
+
+    def _elevation(self, nuclei: Scalar, shrunk: Scalar, borders: Scalar) -> Scalar:
+        """What is flooded from the markers."""
+        return -shrunk if self.elevation == "shrunk" else borders - nuclei
+
+
+def _planes(maps: Maps) -> tuple[Scalar, Scalar, Scalar]:
+    return maps["nuclei"][0], maps["shrunk"][0], maps["borders"][0]

@@ -72,14 +72,17 @@ class Union(Representation, frozen=True):
         return {
             f"{name}.{term}": self.weights.get(name, 1.0) * value
             for name, part in self.parts.items()
-            for term, value in part.loss(_of(logits, name), _of(targets, name), annotated).items()
+            for term, value in part.loss(
+                maps_of_part(logits, name), maps_of_part(targets, name), annotated
+            ).items()
         }
 
     def decode(self, maps: Maps, spacing: Spacing) -> Labels:
         """Instances, by the part called `decoder`."""
-        return self.parts[self.decoder].decode(_of(maps, self.decoder), spacing)
+        return self.parts[self.decoder].decode(maps_of_part(maps, self.decoder), spacing)
 
 
-def _of(table: dict[str, Any], part: str) -> dict[str, Any]:
+def maps_of_part(table: dict[str, Any], part: str) -> dict[str, Any]:
+    """The entries of one part, under the names that it has for them."""
     prefix = f"{part}."
     return {key[len(prefix) :]: value for key, value in table.items() if key.startswith(prefix)}

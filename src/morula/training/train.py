@@ -40,6 +40,7 @@ from morula.training.loop import train_fold
 from morula.training.more_labels import would_more_labels_help
 from morula.training.pace import fix_steps
 from morula.training.run import Progress, Request, Run, plan_run, silent, start_run
+from morula.training.scorer import deal, fit_scorer
 from morula.training.validation import (
     TUNE_BYTES,
     TUNE_IMAGES,
@@ -49,6 +50,7 @@ from morula.training.validation import (
     maps_of,
     spread,
     truth_of,
+    unseen,
     without_fold,
 )
 from morula.types import Labels
@@ -171,7 +173,7 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
     if not folds:
         return
     most = max(1, TUNE_IMAGES // len(folds))
-    examples = []
+    examples: dict[str, Example] = {}
     for index, ids in folds:
         own = without_fold(model, index)
 
@@ -180,9 +182,15 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
 
         chosen = spread([sample for sample in prepared if sample.id in ids], most)
         kept = collect_examples(chosen, predict, TUNE_BYTES // len(folds), progress("predict"))
-        examples += kept.values()
-    best, trials = tune(plan.representation, examples, plan.working_spacing, progress("tune"))
+        examples |= kept
+    best, trials = tune(plan.representation, examples.values(), plan.working_spacing, progress("tune"))
     write_text(run.folder / "tuning.json", json.dumps(trials) + "\n")
+    samples = [sample for sample in run.labelled() if sample.id in examples]
+    groups = deal(samples, plan.training.seed)
+    scored = fit_scorer(examples, groups, best, progress("learn to choose"))
+    if scored is not None and scored.scorer.score > max(trial["dsb"] for trial in trials):
+        scored.scorer.save(run.folder)
+        best = scored.representation
     write_tuned(run.folder / "tuned.toml", best)
 
 
@@ -294,7 +302,7 @@ def predictions(
     """
     for done, (index, sample) in enumerate(jobs, 1):
         image, truth = dataset.image(sample), dataset.labels(sample)
-        found = without_fold(model, index).segment(image, diameter_px="trained")
+        found = unseen(model, index, sample.id).segment(image, diameter_px="trained")
         scored.append(Scored.of(truth, found))
         yield sample.id, truth, found.labels, dict(sample.attributes)
         bar(done, len(jobs))

@@ -1,9 +1,10 @@
 """Adapt a model's decoder to other labelled images; its network stays as it is."""
 
 import json
+import math
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,13 +23,16 @@ from morula.prediction.int8 import Ranges
 from morula.prediction.large import cut_blocks, decode_blocks
 from morula.prediction.model import Model
 from morula.prediction.reliability import Row, Scored, calibrate
+from morula.prediction.scorer import Scorer
+from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, weight_files
 from morula.preprocessing.geometry import select_channels
 from morula.preprocessing.prepare import to_working_grid
-from morula.representations import Representation, decode_to_shape
+from morula.representations import Representation
 from morula.training.run import Progress, open_selected, silent
+from morula.training.scorer import deal, fit_scorer
 from morula.training.validation import TUNE_BYTES, Example, collect_examples, spread
-from morula.types import Labels
+from morula.types import Labels, Maps, Spacing
 
 SHOWN = ("dsb", "ap_50", "ap_75", "ap_90", "f1_50")
 """Scores of the summary."""
@@ -51,7 +55,10 @@ class TuneSummary:
     """Scores with the decoder as it was, as in ``metrics.json``."""
 
     after: dict[str, Any]
-    """Scores with a tuned decoder, each image by one that was tuned without it."""
+    """Scores with the new decoder, each image by one that was tuned without it."""
+
+    how: str
+    """What decodes now, in words."""
 
     @property
     def rows(self) -> list[tuple[str, float, float]]:
@@ -78,7 +85,9 @@ def tune_model(
     """Tune the decoder's fields on labelled images and write the model with them to `out`.
 
     The fields that are kept are tuned on all images. What is reported is cross-fitted: the images are split
-    into two halves by group, and each half is scored with the fields that the other half chose.
+    into two halves by group, and each half is scored with the fields that the other half chose. The tuned
+    decoder competes with the model's own choice among nested regions (`morula.prediction.scorer`), and with
+    one that is learnt from these images, cross-fitted too; the best of them is kept.
 
     Args:
         model: A shipped model or a run folder.
@@ -106,39 +115,61 @@ def tune_model(
     halves = make_folds(tie(samples, report.duplicates), 2, loaded.plan.training.seed)
     kept = _examples(loaded, dataset, samples, halves, progress)
     examples = kept[0] | kept[1]
-    spacing, start = loaded.plan.working_spacing, loaded.plan.representation
-    chosen = {}
+    plan = loaded.plan
+    spacing, start = plan.working_spacing, plan.representation
+    halved: dict[str, Decoder] = {}
     for part, (half, other) in enumerate((kept, kept[::-1]), 1):
         fitted, _ = tune(start, other.values(), spacing, progress(f"tune, half {part}"))
-        chosen |= dict.fromkeys(half, fitted)
+        halved |= dict.fromkeys(half, Decoder(fitted, spacing))
     final, trials = tune(start, list(examples.values()), spacing, progress("tune"))
-    summary = TuneSummary(
-        out,
-        len(examples),
-        len(samples),
-        _scores(examples, samples, dict.fromkeys(examples, start), spacing),
-        _scores(examples, samples, chosen, spacing),
-    )
+    own = Decoder(start, spacing, loaded.scorer)
+    groups = deal([sample for sample in samples if sample.id in examples], plan.training.seed)
+    learnt = fit_scorer(examples, groups, final, progress("learn to choose"))
+    entrants = [("tuned thresholds", Decoder(final, spacing), halved)]
+    if loaded.scorer is not None:
+        entrants.append(("the model's own choice among regions", own, dict.fromkeys(examples, own)))
+    if learnt is not None:
+        every = Decoder(learnt.representation, spacing, learnt.scorer)
+        entrants.append(
+            ("a choice among regions, learnt anew", every, {id_: every.without(id_) for id_ in examples})
+        )
+    scores = [_scores(examples, samples, decoders) for _, _, decoders in entrants]
+    best = max(range(len(entrants)), key=lambda i: scores[i]["scores"]["dsb"]["value"])
+    how, decoder, decoders = entrants[best]
+    before = _scores(examples, samples, dict.fromkeys(examples, own))
+    summary = TuneSummary(out, len(examples), len(samples), before, scores[best], how)
     # The decoder is for images of this kind: they are no longer unlike those that were seen.
     known = loaded.calibration.seen if loaded.calibration else ()
-    looks = [appearance(select_channels(dataset.image(s), loaded.plan.channels)) for s in samples]
-    curve = _calibrate(examples.values(), final, spacing, [*known, *looks])
-    _write(source, out, (final, curve), trials, summary)
+    looks = [appearance(select_channels(dataset.image(s), plan.channels)) for s in samples]
+    fair = decoders if decoder.scorer else dict.fromkeys(examples, decoder)
+    curve = _calibrate(examples, fair, [*known, *looks])
+    _write(source, out, (decoder, curve), trials, summary)
     return summary
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """From maps to instances."""
+
+    representation: Representation
+    spacing: Spacing
+    scorer: Scorer | None = None
+
+    def __call__(self, maps: Maps, shape: tuple[int, ...]) -> Segmentation:
+        """Instances of an image of this spatial shape, and their scores."""
+        whole = cut_blocks(shape, 0, 1, whole=math.prod(shape))
+        return decode_blocks(iter([(0, maps)]), whole, shape, self.representation, self.spacing, self.scorer)
+
+    def without(self, id_: str) -> "Decoder":
+        """What of it has not seen the image `id_`."""
+        return replace(self, scorer=self.scorer.without(id_) if self.scorer else None)
+
+
 def _calibrate(
-    examples: Iterable[Example],
-    representation: Representation,
-    spacing: tuple[float, ...],
-    seen: Sequence[Row],
+    examples: Mapping[str, Example], decoders: Mapping[str, Decoder], seen: Sequence[Row]
 ) -> Calibration | None:
-    """What an object's score means under the tuned decoder."""
-    found = []
-    for maps, truth in examples:
-        whole = cut_blocks(truth.shape, 0, 1, whole=truth.size)
-        result = decode_blocks(iter([(0, maps)]), whole, truth.shape, representation, spacing)
-        found.append(Scored.of(truth, result))
+    """What an object's score means under the new decoder."""
+    found = [Scored.of(truth, decoders[id_](maps, truth.shape)) for id_, (maps, truth) in examples.items()]
     return calibrate(found, seen)
 
 
@@ -162,12 +193,11 @@ def _examples(
 def _scores(
     examples: Mapping[str, Example],
     samples: Sequence[Sample],
-    decoders: Mapping[str, Representation],
-    spacing: tuple[float, ...],
+    decoders: Mapping[str, Decoder],
 ) -> dict[str, Any]:
     attributes = {sample.id: dict(sample.attributes) for sample in samples}
     return score_pairs(
-        (name, truth, decode_to_shape(decoders[name], maps, spacing, truth.shape), attributes[name])
+        (name, truth, decoders[name](maps, truth.shape).labels, attributes[name])
         for name, (maps, truth) in examples.items()
     )
 
@@ -175,7 +205,7 @@ def _scores(
 def _write(
     source: Path,
     out: Path,
-    final: tuple[Representation, Calibration | None],
+    final: tuple[Decoder, Calibration | None],
     trials: list[Any],
     summary: TuneSummary,
 ) -> None:
@@ -191,7 +221,9 @@ def _write(
             if ranges is not None:
                 ranges.save(target)
         decoder, curve = final
-        write_tuned(out / "tuned.toml", decoder)
+        write_tuned(out / "tuned.toml", decoder.representation)
+        if decoder.scorer is not None:
+            decoder.scorer.save(out)
         if curve is not None:
             curve.save(out)
         facts = {"before": summary.before, "after": summary.after}

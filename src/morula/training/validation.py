@@ -162,3 +162,9 @@ def collect_examples(
 def without_fold(model: Model, index: int) -> Model:
     """The one network of `model` that did not see fold `index`."""
     return replace(model, networks=(model.networks[index],))
+
+
+def unseen(model: Model, index: int, id_: str) -> Model:
+    """What of `model` did not see the image `id_`, which fold `index` held out."""
+    scorer = None if model.scorer is None else model.scorer.without(id_)
+    return replace(without_fold(model, index), scorer=scorer)

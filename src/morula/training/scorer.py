@@ -1,0 +1,220 @@
+"""Learn which of many nested regions are the objects, from validation images.
+
+A candidate's target is the share of the IoU thresholds 0.50, 0.55, ... 0.95 that it passes with the true
+object that it fits best. Images are dealt into a few groups; each perceptron learns from all groups but one,
+and what it says of that one tells how good the choice is on images that it has not seen.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+from torch import Tensor, nn
+
+from morula.data.sample import Sample
+from morula.data.splits import Folds, make_folds
+from morula.decoding.regions import Regions
+from morula.evaluation.metrics import match_image, mean_ap
+from morula.labels.matching import DSB_THRESHOLDS
+from morula.labels.overlap import overlap_table
+from morula.prediction.scorer import Scorer, has_regions, regions_part
+from morula.representations import Representation
+from morula.representations.tuned import decoder_choices, with_values
+from morula.training.validation import Example
+from morula.types import Labels
+
+GROUPS = 5
+"""Groups of images; one perceptron is trained without each."""
+
+FEWEST_REGIONS = 200
+"""Candidates below which there is no scorer: it would learn them by heart."""
+
+LEAST = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+"""Qualities tried as the one below which objects are left out."""
+
+HIDDEN, DROPOUT = 32, 0.1
+STEPS, BATCH, RATE, WEIGHT_DECAY = 1200, 512, 5e-3, 1e-2
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The nested regions of one image with truth."""
+
+    regions: Regions
+    features: Float32[np.ndarray, "nodes_and_none features"]
+
+    quality: Float64[np.ndarray, " nodes_and_none"]
+    """The true one."""
+
+    annotated: np.ndarray
+    """Whether a region has annotated pixels, bool ``(nodes_and_none,)``."""
+
+    truth: Labels
+
+    @classmethod
+    def of(cls, example: Example, representation: Representation) -> "Candidates":
+        """From the maps and the truth of one image."""
+        maps, truth = example
+        part, own = regions_part(representation, maps)
+        regions, features = part.regions(own)
+        iou, annotated = best_iou(regions, truth)
+        quality = (iou[:, None] >= DSB_THRESHOLDS).mean(1)
+        return cls(regions, features, quality, annotated, truth)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A scorer and what it needs."""
+
+    scorer: Scorer
+
+    representation: Representation
+    """Whose regions it chooses among."""
+
+
+def deal(samples: Sequence[Sample], seed: int) -> Folds:
+    """At most `GROUPS` groups of validation images; none where there is but one."""
+    count = min(GROUPS, len({sample.group or sample.id for sample in samples}))
+    return make_folds(samples, count, seed) if count > 1 else ()
+
+
+def fit_scorer(
+    examples: Mapping[str, Example],
+    groups: Folds,
+    representation: Representation,
+    progress: Callable[[int, int], None],
+) -> Fitted | None:
+    """A choice among the nested regions of a representation.
+
+    Args:
+        examples: Predicted maps and truth by id, of images that the network was not trained on.
+        groups: Ids in groups that share no field of view, see `deal`.
+        representation: With its tuned fields. Of a union the part that has regions is taken.
+        progress: Called with perceptrons trained and all of them.
+
+    Returns:
+        None where the representation has no regions, or too few images or candidates.
+    """
+    nested = _with_regions(representation)
+    if nested is None or not groups:
+        return None
+    found = {id_: Candidates.of(example, nested) for id_, example in examples.items()}
+    if sum(int(each.annotated.sum()) for each in found.values()) < FEWEST_REGIONS:
+        return None
+    members = []
+    for number, group in enumerate(groups):
+        members.append(_train([each for id_, each in found.items() if id_ not in group], number))
+        progress(number + 1, len(groups))
+    scorer = _join(members, groups)
+    judged = {id_: scorer.without(id_).quality(each.features) for id_, each in found.items()}
+    scores = {
+        least: float(np.mean([_dsb(each, judged[id_], least) for id_, each in found.items()]))
+        for least in LEAST
+    }
+    least = max(scores, key=scores.__getitem__)
+    return Fitted(replace(scorer, least=least, score=scores[least]), nested)
+
+
+def _with_regions(representation: Representation) -> Representation | None:
+    """The representation, read back by the part that has regions; None without one."""
+    choices = decoder_choices(representation)
+    variants = [representation, *(with_values(representation, {"decoder": name}) for name in choices)]
+    return next((each for each in variants if has_regions(each)), None)
+
+
+def best_iou(regions: Regions, truth: Labels) -> tuple[Float64[np.ndarray, " nodes_and_none"], np.ndarray]:
+    """The IoU of every region with the true object that it fits best, and whether any of it is annotated.
+
+    Pixels that are not annotated count as if they were not there.
+
+    Args:
+        regions: Candidates.
+        truth: ``(*spatial)``; -1 is not annotated.
+    """
+    table = overlap_table(truth, regions.fragments)
+    sizes = np.zeros((len(regions.parents), 1))
+    sizes[table.predicted_objects[0], 0] = table.predicted_objects[1]
+    sizes = regions.gather(sizes)[:, 0]
+    true_size = np.zeros(int(truth.max(initial=0)) + 1)
+    true_size[table.truth_objects[0]] = table.truth_objects[1]
+    pairs = table.is_object_pair
+    node, other = table.predicted_ids[pairs].astype(np.int64), table.truth_ids[pairs].astype(np.int64)
+    pixels = table.pixels[pairs]
+    keys, counts = [], []
+    while node.size:
+        keys.append(node * len(true_size) + other)
+        counts.append(pixels)
+        node = regions.parents[node].astype(np.int64)
+        node, other, pixels = node[node > 0], other[node > 0], pixels[node > 0]
+    iou = np.zeros(len(sizes))
+    if keys:
+        key, which = np.unique(np.concatenate(keys), return_inverse=True)
+        shared = np.bincount(which, np.concatenate(counts))
+        node, other = np.divmod(key, len(true_size))
+        np.maximum.at(iou, node, shared / (sizes[node] + true_size[other] - shared))
+    return iou, sizes > 0
+
+
+def _dsb(candidates: Candidates, quality: Float32[np.ndarray, " _"], least: float) -> float:
+    labels, _ = candidates.regions.choose(quality, least)
+    return mean_ap(match_image(candidates.truth, labels))
+
+
+def _network(n_features: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(n_features, HIDDEN),
+        nn.ReLU(),
+        nn.Dropout(DROPOUT),
+        nn.Linear(HIDDEN, HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, 1),
+    )
+
+
+def _train(images: Sequence[Candidates], seed: int) -> dict[str, np.ndarray]:
+    """Mean, scale, weights and offsets of one perceptron."""
+    features = np.concatenate([each.features[each.annotated] for each in images])
+    target = np.concatenate([each.quality[each.annotated] for each in images])
+    # Between "every region alike" and "every image alike".
+    weight = np.concatenate(
+        [np.full(int(each.annotated.sum()), max(each.annotated.sum(), 1) ** -0.5) for each in images]
+    )
+    mean, deviation = features.mean(0), features.std(0) + 1e-6
+    x, y, w = (
+        torch.as_tensor(array, dtype=torch.float32)
+        for array in ((features - mean) / deviation, target, weight / weight.mean())
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _fit(_network(x.shape[1]), x, y, w)
+    layers = [layer for layer in network if isinstance(layer, nn.Linear)]
+    arrays = {"mean": mean, "scale": 1 / deviation}
+    for i, layer in enumerate(layers):
+        arrays[f"weights_{i}"] = layer.weight.detach().numpy().T
+        arrays[f"offsets_{i}"] = layer.bias.detach().numpy()
+    return arrays
+
+
+def _fit(network: nn.Sequential, x: Tensor, y: Tensor, weight: Tensor) -> nn.Sequential:
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
+    error = nn.BCEWithLogitsLoss(reduction="none")
+    for _ in range(STEPS):
+        batch = torch.randint(len(x), (BATCH,))
+        loss = (error(network(x[batch])[:, 0], y[batch]) * weight[batch]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return network
+
+
+def _join(members: Sequence[Mapping[str, np.ndarray]], groups: Folds) -> Scorer:
+    def stacked(name: str) -> np.ndarray:
+        return np.stack([member[name] for member in members]).astype(np.float32)
+
+    count = sum(name.startswith("weights") for name in members[0])
+    layers = tuple((stacked(f"weights_{i}"), stacked(f"offsets_{i}")) for i in range(count))
+    return Scorer(stacked("mean"), stacked("scale"), layers, 0.0, groups)
