@@ -26,8 +26,8 @@ from morula.types import Labels, Maps
 FAR = 5.0
 """Features are cut this many standard deviations from their mean: what is beyond was hardly seen."""
 
-Layer = tuple[Float32[np.ndarray, "members inputs outputs"], Float32[np.ndarray, "members outputs"]]
-"""Weights and offsets of one layer of every perceptron."""
+Layer = tuple[Float32[np.ndarray, "_ _ _"], Float32[np.ndarray, "_ _"]]
+"""Weights ``(members, inputs, outputs)`` and offsets ``(members, outputs)`` of a layer of every perceptron."""
 
 
 @dataclass(frozen=True)

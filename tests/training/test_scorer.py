@@ -1,0 +1,123 @@
+"""Learning to choose among nested regions."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from morula.data.sample import Sample
+from morula.decoding.regions import nested_regions
+from morula.evaluation.tuning import tune
+from morula.representations import read_representation
+from morula.training.scorer import Candidates, best_iou, deal, fit_scorer
+from morula.training.validation import Example
+
+SIDE = 160
+
+
+def disc(centre: tuple[float, float], radius: float) -> np.ndarray:
+    y, x = np.indices((SIDE, SIDE))
+    return np.hypot(y - centre[0], x - centre[1]) <= radius
+
+
+def scene(seed: int) -> Example:
+    """Large discs with a furrow down to 0.5 in them, and touching small discs that only 0.8 tells apart.
+
+    No threshold on markers is right for both.
+    """
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((SIDE, SIDE), np.int32)
+    core, border = np.zeros((2, SIDE, SIDE), np.float32)
+    centres = [(20 + 40 * i, 20 + 40 * j) for i in range(4) for j in range(4)]
+    for number, (y, x) in enumerate(centres):
+        if (number + seed) % 2:
+            mask = disc((y, x), 15)
+            truth[mask] = truth.max() + 1
+            core[mask] = 0.97
+            core[mask & (np.abs(np.indices(truth.shape)[1] - x) < 2)] = 0.5
+        else:
+            halves = disc((y, x - 7), 7), disc((y, x + 7), 7)
+            for half in halves:
+                truth[half] = truth.max() + 1
+            both = halves[0] | halves[1]
+            core[both] = 0.97
+            core[both & (np.abs(np.indices(truth.shape)[1] - x) < 2)] = 0.75
+    core = np.clip(core + rng.normal(0, 0.01, core.shape), 0, 1).astype(np.float32)
+    inside = ndimage.gaussian_filter((truth > 0).astype(np.float32), 0.5)
+    maps = {"nuclei": inside[None], "shrunk": core[None], "borders": border[None]}
+    return maps, truth
+
+
+REPRESENTATION = read_representation({"kind": "shrunk_borders"})
+
+
+def quiet(done: int, total: int) -> None:
+    assert 0 < done <= total
+
+
+@pytest.fixture(scope="module")
+def examples() -> dict[str, Example]:
+    return {f"im{seed}": scene(seed) for seed in range(10)}
+
+
+def grouped(examples: dict[str, Example]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(sorted(examples)[i::5]) for i in range(5))
+
+
+@pytest.mark.slow
+def test_a_choice_learns_what_no_threshold_can_tell(examples: dict[str, Example]):
+    _, trials = tune(REPRESENTATION, examples.values(), (1.0, 1.0))
+    plain = max(trial["dsb"] for trial in trials)
+    fitted = fit_scorer(examples, grouped(examples), REPRESENTATION, quiet)
+    assert fitted is not None
+    assert plain < 0.75
+    assert fitted.scorer.score > 0.9
+    assert fitted.scorer.unseen == grouped(examples)
+    maps, truth = scene(99)
+    labels, quality = fitted.scorer.decode(maps, fitted.representation)
+    assert labels.max() == truth.max()
+    assert quality.min() > 0.7
+    again = fit_scorer(examples, grouped(examples), REPRESENTATION, quiet)
+    assert again is not None
+    features = Candidates.of(examples["im0"], REPRESENTATION).features
+    np.testing.assert_array_equal(again.scorer.quality(features), fitted.scorer.quality(features))
+
+
+def test_too_little_teaches_nothing(examples: dict[str, Example]):
+    few = {"im0": examples["im0"], "im1": examples["im1"]}
+    assert fit_scorer(few, (("im0",), ("im1",)), REPRESENTATION, quiet) is None
+    assert fit_scorer(examples, (), REPRESENTATION, quiet) is None
+    hover = read_representation({"kind": "hover"})
+    assert fit_scorer(examples, grouped(examples), hover, quiet) is None
+
+
+def test_iou_of_every_node_with_its_best_partner():
+    _, truth = scene(0)
+    maps, _ = scene(0)
+    inside, core, border = (maps[name][0] for name in ("nuclei", "shrunk", "borders"))
+    regions = nested_regions(inside, core - border, border - inside, 0.5)
+    truth = truth.copy()
+    truth[:60, :70] = -1
+    iou, annotated = best_iou(regions, truth)
+    known = truth >= 0
+    for node in range(1, len(regions.parents)):
+        below = {node}
+        for other in range(node - 1, 0, -1):
+            if int(regions.parents[other]) in below:
+                below.add(other)
+        mask = np.isin(regions.fragments, list(below)) & known
+        assert annotated[node] == mask.any()
+        best = 0.0
+        for id_ in np.unique(truth[mask]):
+            if id_ > 0:
+                true = truth == id_
+                best = max(best, (mask & true).sum() / (mask | true).sum())
+        assert iou[node] == pytest.approx(best)
+
+
+def test_images_of_one_field_stay_together():
+    samples = [Sample(f"im{i}", (), group=f"field{i // 3}") for i in range(12)]
+    groups = deal(samples, 0)
+    assert len(groups) == 4
+    for group in groups:
+        assert len({int(id_[2:]) // 3 for id_ in group}) == 1
+    assert deal(samples[:3], 0) == ()
