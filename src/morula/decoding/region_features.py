@@ -155,7 +155,7 @@ def _face_sums(fragments, parents, inside, core, border):  # noqa: C901 - one pa
     for z in range(depth):
         for y in range(height):
             for x in range(width):
-                for axis in range(3):
+                for axis in range(1 if depth == 1 else 0, 3):
                     i, j, k = z + (axis == 0), y + (axis == 1), x + (axis == 2)
                     if i == depth or j == height or k == width:
                         continue

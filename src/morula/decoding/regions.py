@@ -159,9 +159,9 @@ def _grow_tree(level, shape, highest, least):
     order, begin = _by_level(level, highest)
     most = order.size // least * 2 + 2
     roots = np.full(level.size, -1, np.int32)
-    size = np.zeros(level.size, np.int32)
+    size = np.empty(level.size, np.int32)
     # The pixels of a region are a chain from its root on, so that two regions are joined at once.
-    following, last = np.full(level.size, -1, np.int32), np.zeros(level.size, np.int32)
+    following, last = np.empty(level.size, np.int32), np.empty(level.size, np.int32)
     seeds, owner = np.zeros(level.size, np.int32), np.zeros(level.size, np.int32)
     parents, born, gone = np.zeros(most, np.int32), np.zeros(most, np.int32), np.zeros(most, np.int32)
     # Of each node a pixel; the nodes that have no parent yet, and their places among these.
@@ -223,7 +223,7 @@ def _by_level(level, highest):
 @no_type_check
 def _arrive(pixel, steps, roots, size, following, last):
     """A pixel joins the regions that it touches."""
-    roots[pixel], size[pixel], last[pixel] = pixel, 1, pixel
+    roots[pixel], size[pixel], last[pixel], following[pixel] = pixel, 1, pixel, -1
     for step in steps:
         if roots[pixel + step] < 0:
             continue

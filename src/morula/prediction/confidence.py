@@ -127,7 +127,7 @@ def quality_sums(labels: Labels, quality: Float32[np.ndarray, " objects"], rows:
         rows: First row and the row after the last.
     """
     sums = np.zeros((len(quality) + 1, 4))
-    sums[:, 0] = np.bincount(labels[slice(*rows)].ravel(), minlength=len(sums))
+    sums[:, 0] = _count(labels[slice(*rows)].reshape(-1), len(sums))
     sums[1:, 1] = sums[1:, 0] * quality
     return sums
 
@@ -149,10 +149,30 @@ def doubt_sums(
         an image add up.
     """
     inside = slice(*rows)
-    p = foreground[inside]
-    q = p if border is None else border[inside]
-    parts = (p, p[labels[inside] <= 0], np.minimum(q, 1 - q))
-    return np.array([part.sum(dtype=np.float64) for part in parts])
+    p = foreground[inside].reshape(-1)
+    q = p if border is None else border[inside].reshape(-1)
+    return _doubts(np.ascontiguousarray(labels[inside]).reshape(-1), p, q)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _count(labels, n):
+    counts = np.zeros(n)
+    for label in labels:
+        counts[label] += 1
+    return counts
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _doubts(labels, foreground, border):
+    sums = np.zeros(3)
+    for i in range(labels.size):
+        sums[0] += foreground[i]
+        if labels[i] <= 0:
+            sums[1] += foreground[i]
+        sums[2] += min(border[i], 1 - border[i])
+    return sums
 
 
 @njit(cache=True, nogil=True)

@@ -27,7 +27,7 @@ FAR = 5.0
 """Features are cut this many standard deviations from their mean: what is beyond was hardly seen."""
 
 Layer = tuple[Float32[np.ndarray, "_ _ _"], Float32[np.ndarray, "_ _"]]
-"""Weights ``(members, inputs, outputs)`` and offsets ``(members, outputs)`` of a layer of every perceptron."""
+"""Weights ``(members, inputs, outputs)`` and offsets ``(members, outputs)``, one layer of all perceptrons."""
 
 
 @dataclass(frozen=True)
