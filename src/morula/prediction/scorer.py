@@ -57,7 +57,8 @@ class Scorer:
         values = np.clip((features - self.mean[:, None]) * self.scale[:, None], -FAR, FAR)
         for number, (weights, offsets) in enumerate(self.layers):
             values = (np.maximum(values, 0) if number else values) @ weights + offsets[:, None]
-        return (1 / (1 + np.exp(-values[..., 0]))).mean(0).astype(np.float32)
+        logits = values[..., 0].clip(-30, 30)
+        return (1 / (1 + np.exp(-logits))).mean(0).astype(np.float32)
 
     def without(self, id_: str) -> "Scorer":
         """The perceptron that was trained without this image; all of them when none saw it."""

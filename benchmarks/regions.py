@@ -1,0 +1,130 @@
+"""What the choice among nested regions is worth: validation images of a finished run.
+
+    python benchmarks/regions.py RUN [--by source] [--json FILE.json]
+
+"one threshold" is the decoder that was tuned on these very images; "chosen" the scorer's choice, each image
+by the perceptron that has not seen it; "best choice" that of a scorer which knows the truth. ``--by`` names a
+column of the index: each of its values is then also scored by a scorer that has seen none of these images
+("chosen by others").
+"""
+
+import argparse
+import json
+import platform
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from morula.data.files import write_text
+from morula.evaluation.evaluate import score_pairs
+from morula.prediction.model import Model
+from morula.representations import decode_to_shape
+from morula.training.run import Run
+from morula.training.scorer import Candidates, deal, fit_scorer
+from morula.training.train import folds_of
+from morula.training.validation import (
+    TUNE_BYTES,
+    TUNE_IMAGES,
+    Example,
+    collect_examples,
+    maps_of,
+    spread,
+    truth_of,
+    without_fold,
+)
+from morula.types import Labels
+
+SCORES = ("dsb", "ap_50", "ap_75", "f1_50")
+
+
+def quiet(done: int, total: int) -> None:
+    """No bar."""
+
+
+def examples_of(run: Run, model: Model) -> dict[str, Example]:
+    """Maps and truth of the validation images, each by the network that did not see it."""
+    prepared, found = run.prepare(), {}
+    for index, (_, ids) in enumerate(folds_of(run)):
+        own = without_fold(model, index)
+        chosen = spread([sample for sample in prepared if sample.id in ids], TUNE_IMAGES)
+        found |= collect_examples(
+            chosen, lambda s, own=own: (maps_of(own, s, every_head=True), truth_of(s)), TUNE_BYTES, quiet
+        )
+    return found
+
+
+def scored(truth: Mapping[str, Labels], labels: Mapping[str, Labels]) -> dict[str, float]:
+    """Scores over the images in `labels`."""
+    metrics = score_pairs((id_, truth[id_], found, {}) for id_, found in labels.items())
+    return {name: float(metrics["scores"][name]["value"]) for name in SCORES}
+
+
+def measure(run: Run, by: str) -> dict[str, Any]:
+    """Scores of every decoder, for all images and for each value of a column."""
+    model = Model.load(run.folder)
+    plan = model.plan
+    examples = examples_of(run, model)
+    truth = {id_: example[1] for id_, example in examples.items()}
+    samples = [sample for sample in run.labelled() if sample.id in examples]
+    kind = {sample.id: sample.attributes.get(by, "") for sample in samples}
+    plain = {
+        id_: decode_to_shape(plan.representation, maps, plan.working_spacing, labels.shape)
+        for id_, (maps, labels) in examples.items()
+    }
+    fitted = fit_scorer(examples, deal(samples, plan.training.seed), plan.representation, quiet)
+    if fitted is None:
+        raise SystemExit(f"{run.folder}: too few images, or a representation without regions")
+    found = {id_: Candidates.of(example, fitted.representation) for id_, example in examples.items()}
+    scorer = fitted.scorer
+    fair = {
+        id_: each.regions.choose(scorer.without(id_).quality(each.features), scorer.least)[0]
+        for id_, each in found.items()
+    }
+    # Above the least threshold of the DSB score; ties go to the whole.
+    best = {id_: each.regions.choose(each.quality.astype(np.float32), 0.0)[0] for id_, each in found.items()}
+    tables = {"one threshold": plain, "chosen": fair, "best choice": best}
+    rows: dict[str, Any] = {"all": {name: scored(truth, table) for name, table in tables.items()}}
+    for value in sorted(set(kind.values())) if by else ():
+        inside = {id_ for id_ in kind if kind[id_] == value}
+        part = {name: {id_: table[id_] for id_ in sorted(inside)} for name, table in tables.items()}
+        outside = {id_: example for id_, example in examples.items() if id_ not in inside}
+        groups = deal([sample for sample in samples if sample.id in outside], plan.training.seed)
+        stranger = fit_scorer(outside, groups, plan.representation, quiet)
+        if stranger is not None:
+            part["chosen by others"] = {
+                id_: found[id_].regions.choose(
+                    stranger.scorer.quality(found[id_].features), stranger.scorer.least
+                )[0]
+                for id_ in sorted(inside)
+            }
+        rows[value] = {name: scored(truth, table) for name, table in part.items()}
+        rows[value]["images"] = len(inside)
+    return rows
+
+
+def main() -> None:
+    """Measure, print, and write JSON when asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--by", default="", help="column of the index")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    rows = measure(Run(options.run), options.by)
+    print("| images | decoder | DSB score | AP@0.5 | AP@0.75 | F1@0.5 |\n|---|---|---|---|---|---|")
+    for value, table in rows.items():
+        count = table.pop("images", None)
+        for name, scores in table.items():
+            figures = " | ".join(f"{scores[key]:.3f}" for key in SCORES)
+            print(f"| {value}{f' ({count})' if count else ''} | {name} | {figures} |")
+    if options.json:
+        facts = {"date": date.today().isoformat(), "machine": platform.processor(), "rows": rows}
+        write_text(options.json, json.dumps(facts, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
