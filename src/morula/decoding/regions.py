@@ -171,7 +171,7 @@ def _grow_tree(level, shape, highest, least):
         arriving = order[begin[now] : begin[now + 1]]
         for pixel in arriving:
             _arrive(pixel, steps, roots, size, following, last)
-        before, n_tops, n_old = tops[:n_tops].copy(), 0, n_nodes
+        before, n_tops, n_before = tops[:n_tops].copy(), 0, n_nodes
         for node in before:
             root = root_of(roots, pixel_of[node])
             other = owner[root]
@@ -179,7 +179,7 @@ def _grow_tree(level, shape, highest, least):
                 owner[root], slot[node], tops[n_tops] = node, n_tops, node
                 n_tops += 1
                 continue
-            if other <= n_old:
+            if other <= n_before:
                 # The first that it meets here: both become children of a new node, in that one's place.
                 n_nodes += 1
                 parents[other], born[other], gone[n_nodes] = n_nodes, now, now - 1

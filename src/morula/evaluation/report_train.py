@@ -41,14 +41,13 @@ from morula.evaluation.report_evaluate import (
     strata_section,
 )
 from morula.evaluation.report_rounds import rounds_section
+from morula.evaluation.report_tuning import tuning_section
 from morula.prediction.scorer import Scorer
 from morula.spec import read_reasons
 
 MOST_POINTS = 300
 """Points of a curve; longer journals are averaged down to it."""
 
-MOST_TRIALS = 12
-"""Settings of the decoder that are shown, the best first."""
 
 SCORES = {"dsb": "DSB score", "score": "DSB score", "ap50": "AP@.5", "ap75": "AP@.75", "ap90": "AP@.9"}
 """Validation scores of the journal by their keys."""
@@ -139,7 +138,8 @@ class TrainReport:
             parts += [score_section(self.metrics, "Validation scores", _how_validated())]
             parts += [curve_section(self.metrics["curve"]), strata_section(self.metrics)]
             parts += [picture_section(self.metrics, self.pictures), calibration_section(self.metrics)]
-        parts += [self._curves(), self._tuning(), self._plan(), self._ceilings(), self._data()]
+        parts += [self._curves(), tuning_section(self.trials, self.scorer)]
+        parts += [self._plan(), self._ceilings(), self._data()]
         parts += [image_section(self.metrics["images"])] if "curve" in self.metrics else []
         kinds = [str(self.decisions.get(f"{part}.kind", "")) for part in ("representation", "network")]
         subtitle = f"recipe {self.decisions.get('recipe', 'auto')} · {' · '.join(kinds)}"
@@ -234,37 +234,6 @@ class TrainReport:
                 lines.append(thinned(name, points, dots=True))
         return lines
 
-    def _tuning(self) -> Html:
-        if not self.trials:
-            return Html("")
-        ordered = sorted(self.trials, key=lambda trial: -trial["dsb"])[:MOST_TRIALS]
-        names = list(
-            dict.fromkeys(key for trial in ordered for key in trial if key not in ("dsb", "decoder"))
-        )
-        short = {name: name.rsplit(".", 1)[-1] for name in names}
-        unique = len(set(short.values())) == len(names)
-        several = any("decoder" in trial for trial in self.trials)
-        columns = [Column("DSB score", bar=True, digits=4)] + [Column("decoder", numeric=False)] * several
-        columns += [Column(short[name] if unique else name) for name in names]
-        rows = [
-            [trial["dsb"], *[trial.get("decoder", "")] * several, *(trial.get(name) for name in names)]
-            for trial in ordered
-        ]
-        first, best = self.trials[0]["dsb"], ordered[0]["dsb"]
-        lead = (
-            f"{len(self.trials)} settings tried on validation images; the DSB score on the working grid went"
-            f" from {number(first, 4)} to {number(best, 4)}{_best_by_decoder(self.trials)}."
-            f"{self._chosen()} The best {len(rows)}:"
-        )
-        return section("Decoder tuning", table(columns, rows), lead=lead)
-
-    def _chosen(self) -> str:
-        """What a scorer adds; empty without one."""
-        if self.scorer is None:
-            return ""
-        score = number(self.scorer.score, 4)
-        return f" Objects chosen among nested regions, by perceptrons that have not seen the image: {score}."
-
     def _plan(self) -> Html:
         decisions, reasons = self.decisions, read_reasons(self.plan)
         rows = [
@@ -330,17 +299,6 @@ def _how_validated() -> Html:
     words = ("Not trained on, but the weights and the decoder were chosen on these images; ",)
     words += ("for an unbiased figure, score a test set with ", node("code", "morula evaluate"), ". ")
     return join(words)
-
-
-def _best_by_decoder(trials: Sequence[Mapping[str, Any]]) -> str:
-    """What each decoder of a union reached, the best first; empty when there is no choice."""
-    best: dict[str, float] = {}
-    for trial in sorted(trials, key=lambda trial: -trial["dsb"]):
-        best.setdefault(trial.get("decoder", ""), trial["dsb"])
-    if set(best) <= {""}:
-        return ""
-    scores = ", ".join(f"{name} {number(score, 4)}" for name, score in best.items())
-    return f" (best of each decoder: {scores})"
 
 
 def _optional(path: Path) -> dict[str, Any]:

@@ -266,6 +266,10 @@ class Inference(Spec, frozen=True):
     mirror: Mirror = "all"
     """Mirror images to average over (test-time augmentation): none, the one opposite in all axes, or all."""
 
+    scorer: bool = True
+    """Whether training learns to choose objects among nested regions, where the decoder has such, and keeps
+    the choice if validation images gain by it."""
+
 
 class Plan(Spec, frozen=True):
     """Every decision that training and prediction need, and no other."""

@@ -185,12 +185,13 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
         examples |= kept
     best, trials = tune(plan.representation, examples.values(), plan.working_spacing, progress("tune"))
     write_text(run.folder / "tuning.json", json.dumps(trials) + "\n")
-    samples = [sample for sample in run.labelled() if sample.id in examples]
-    groups = deal(samples, plan.training.seed)
-    scored = fit_scorer(examples, groups, best, progress("learn to choose"))
-    if scored is not None and scored.scorer.score > max(trial["dsb"] for trial in trials):
-        scored.scorer.save(run.folder)
-        best = scored.representation
+    if plan.inference.scorer:
+        samples = [sample for sample in run.labelled() if sample.id in examples]
+        groups = deal(samples, plan.training.seed)
+        scored = fit_scorer(examples, groups, best, progress("learn to choose"))
+        if scored is not None and scored.scorer.score > max(trial["dsb"] for trial in trials):
+            scored.scorer.save(run.folder)
+            best = scored.representation
     write_tuned(run.folder / "tuned.toml", best)
 
 
