@@ -1,4 +1,4 @@
-"""The section of a training report about the decoder: settings tried, and what a choice among regions adds."""
+"""The section of a training report about the decoder: settings tried, and what choosing among regions adds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
