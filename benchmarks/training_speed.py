@@ -1,6 +1,6 @@
 """Steps a second of training: the plain way, and with each thing that is meant to make it faster.
 
-    python benchmarks/training_speed.py [--rounds 5] [--steps 4] [--threads 2] [--json FILE.json]
+    python benchmarks/training_speed.py [--rounds 5] [--steps 4] [--threads 2] [--out FILE.json]
 
 Plain is float32, channels first, an optimiser that takes tensor after tensor. One network is that of the
 recipe ``auto`` on grey images of 256 px, the other that of ``nnunet-weightmap``. Batches are made
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=4, help="in a round")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     networks = {name: summarise(times) for name, times in measure(options).items()}
@@ -139,11 +139,11 @@ def main() -> None:
         print(f"\n| {name} | steps/s | faster |\n|---|---|---|")
         for row in rows:
             print(f"| {row['variant']} | {row['steps_per_second']:.2f} | x{row['ratio']:.2f} |")
-    if options.json:
+    if options.out:
         facts = {"date": date.today().isoformat(), **describe(), "threads": options.threads}
         command = " ".join(["python", *sys.argv])
         write_text(
-            options.json, json.dumps({**facts, "command": command, "networks": networks}, indent=1) + "\n"
+            options.out, json.dumps({**facts, "command": command, "networks": networks}, indent=1) + "\n"
         )
 
 

@@ -1,4 +1,4 @@
-"""The section of a training report about the decoder: settings tried, and what choosing among regions adds."""
+"""The section of a training report about the decoder: settings tried, and what choosing objects gained."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
