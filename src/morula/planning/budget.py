@@ -8,7 +8,7 @@ from morula.errors import InputError
 from morula.planning.rules import LOOKS, SHORTEST_PAUSE
 
 RESERVE = 0.05
-"""Share of a budget for what is not measured: checkpoints, the decoder's tuning, the report."""
+"""Share of a budget for what is not measured: checkpoints, tuning decoder and scorer, the report."""
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
