@@ -1,14 +1,24 @@
 """Learning to choose among nested regions."""
 
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
+from morula.data.formats import read_image, write_labels
 from morula.data.sample import Sample
 from morula.decoding.regions import nested_regions
 from morula.evaluation.tuning import tune
+from morula.prediction.model import Model
 from morula.representations import read_representation
+from morula.training.run import Request
 from morula.training.scorer import Candidates, best_iou, deal, fit_scorer
+from morula.training.train import train
+from morula.training.tune import tune_model
 from morula.training.validation import Example
 
 SIDE = 160
@@ -121,3 +131,55 @@ def test_images_of_one_field_stay_together():
     for group in groups:
         assert len({int(id_[2:]) // 3 for id_ in group}) == 1
     assert deal(samples[:3], 0) == ()
+
+
+@pytest.mark.slow
+def test_a_shipped_model_is_tuned_to_the_samples(tmp_path):
+    """The model's own choice competes, so that tuning never makes it worse on these images."""
+    samples = Path(str(files("morula"))) / "samples"
+    summary = tune_model("generalist", samples, tmp_path / "tuned", select={"modality": {"fluorescence"}})
+    assert summary.after["scores"]["dsb"]["value"] >= summary.before["scores"]["dsb"]["value"]
+    tuned = Model.load(tmp_path / "tuned")
+    assert (tuned.scorer is not None) == ("regions" in summary.how)
+    # The samples are few: a choice learnt from them alone would be learnt by heart.
+    first = next((samples / "images").glob("fluorescence-sparse*"))
+    assert tuned.segment(read_image(first)).labels.max() > 3
+
+
+@pytest.mark.slow
+def test_a_training_keeps_a_scorer_only_where_it_wins(tmp_path, monkeypatch):
+    """The chain from prepared images to ``scorer.safetensors``; the network sees squares on noise."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    for i in range(8):
+        truth = scene(i)[1]
+        image = (truth > 0) * 120 + rng.normal(40, 10, truth.shape)
+        tifffile.imwrite(root / "images" / f"im{i}.tif", image.clip(0, 255).astype(np.uint8))
+        write_labels(root / "labels" / f"im{i}.tif", truth)
+    small = ("training.steps=3", "training.batch_size=1", "training.patch_size=[64, 64]")
+    network = 'network={kind="residual_unet", features=[8, 16], blocks=[1, 1]}'
+    asked = Request(data=str(root), recipe="auto", folds=2, overrides=(*small, network))
+    offered = []
+
+    def offer(score: float):
+        def fit(examples, groups, representation, progress):
+            fitted = fit_scorer(examples, groups, representation, progress)
+            assert fitted is not None
+            offered.append(set(examples) == {id_ for group in groups for id_ in group})
+            return replace(fitted, scorer=replace(fitted.scorer, score=score))
+
+        return fit
+
+    for name, score in (("worse", -1.0), ("better", 2.0)):
+        monkeypatch.setattr("morula.training.train.fit_scorer", offer(score))
+        train(tmp_path / name, asked)
+    assert offered == [True, True]
+    assert Model.load(tmp_path / "worse").scorer is None
+    kept = Model.load(tmp_path / "better").scorer
+    assert kept is not None
+    assert sorted(id_ for ids in kept.unseen for id_ in ids) == [f"im{i}" for i in range(8)]
+    assert "chosen among nested regions" in (tmp_path / "better" / "report.html").read_text()
+    printed = Request(**{**asked.model_dump(), "overrides": (*small, network, "inference.scorer=false")})
+    train(tmp_path / "printed", printed)
+    assert len(offered) == 2
