@@ -38,6 +38,7 @@ from morula.prediction.overlay import draw_overlay
 from morula.prediction.tiles import tile_grid
 from morula.preprocessing.intensity import normalize
 from morula.representations import read_representation
+from morula.representations.shrunk_borders import ShrunkBorders
 from morula.training.batches import Patches
 from pipeline import REPRESENTATIONS, make_samples, plan_for
 
@@ -99,6 +100,7 @@ def cases(folder: Path) -> list[Case]:
         Case("forward pass, mirrored", network_pass(relief), convolve),
     ]
     found += [decoding(kind["kind"], scene, transform) for kind in list(REPRESENTATIONS.values())[:-1]]
+    found.append(regions(scene, transform))
     for name, patches in encoders.items():
         found.append(Case(f"patches, {name}", lambda p=patches: [p.draw(0, i) for i in range(4)], smooth))
     return found
@@ -109,6 +111,13 @@ def decoding(kind: str, scene: Any, reference: Callable[[], object]) -> Case:
     representation = read_representation({"kind": kind})
     maps = representation.encode(scene.truth, scene.spacing)
     return Case(f"decode, {kind}", lambda: representation.decode(maps, scene.spacing), reference)
+
+
+def regions(scene: Any, reference: Callable[[], object]) -> Case:
+    """The tree of candidate objects and what a scorer is told of them."""
+    borders = ShrunkBorders()
+    maps = borders.encode(scene.truth, scene.spacing)
+    return Case("nested regions", lambda: borders.regions(maps), reference)
 
 
 def network_pass(relief: np.ndarray) -> Callable[[], object]:
