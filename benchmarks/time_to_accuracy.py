@@ -201,7 +201,8 @@ def main() -> None:
         against = same_time(rows)
         print_table(rows, against)
         if options.json:
-            found = {"date": date.today().isoformat(), **describe(), "rows": rows, "same_time": against}
+            facts = {"date": date.today().isoformat(), **describe(), "threads": 1}
+            found = {**facts, "command": " ".join(["python", *sys.argv]), "rows": rows, "same_time": against}
             write_text(options.json, json.dumps(found, indent=1) + "\n")
 
 
