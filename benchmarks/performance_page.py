@@ -315,7 +315,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     (f"Prediction beside one busy process, two threads, {EARLIER}", "speed_busy_2", speed),
     (f"Prediction beside one busy process, one thread, {EARLIER}", "speed_busy_1", speed),
     ("Beside other programs", "peers", peers),
-    (f"Where the time goes, model `nuclei` at the trained scale, {EARLIER}", "stages", stages),
+    ("Where the time goes, model `nuclei` at the trained scale, before and now", "stages", stages),
     ("Where the time goes, `predict` without options", "stages_default", stages_default),
     ("Memory", "memory", memory),
     ("int8", "int8", int8),
