@@ -16,7 +16,7 @@ from morula.evaluation.tuning import tune
 from morula.prediction.model import Model
 from morula.representations import read_representation
 from morula.training.run import Request
-from morula.training.scorer import Candidates, best_iou, deal, fit_scorer
+from morula.training.scorer import Candidates, best_iou, choose_scorer, deal, fit_scorer
 from morula.training.train import train
 from morula.training.tune import tune_model
 from morula.training.validation import Example
@@ -100,6 +100,24 @@ def test_too_little_teaches_nothing(examples: dict[str, Example]):
     assert fit_scorer(examples, grouped(examples), hover, quiet) is None
 
 
+@pytest.mark.slow
+def test_a_known_scorer_stays_where_nothing_better_is_learnt(examples: dict[str, Example]):
+    """As in a fine-tuning with a handful of images."""
+    fitted = fit_scorer(examples, grouped(examples), REPRESENTATION, quiet)
+    assert fitted is not None
+    few = {"other0": scene(50), "other1": scene(51)}
+    kept = choose_scorer(few, (("other0",), ("other1",)), REPRESENTATION, fitted.scorer, quiet)
+    assert kept is not None
+    assert kept.scorer.layers is fitted.scorer.layers
+    assert kept.scorer.score > 0.9
+    none = replace(fitted.scorer, least=1.0)
+    again = choose_scorer(examples, grouped(examples), REPRESENTATION, none, quiet)
+    assert again is not None
+    assert again.scorer.score == fitted.scorer.score
+    hover = read_representation({"kind": "hover"})
+    assert choose_scorer(few, (), hover, fitted.scorer, quiet) is None
+
+
 def test_iou_of_every_node_with_its_best_partner():
     _, truth = scene(0)
     maps, _ = scene(0)
@@ -163,8 +181,8 @@ def test_a_training_keeps_a_scorer_only_where_it_wins(tmp_path, monkeypatch):
     offered = []
 
     def offer(score: float):
-        def fit(examples, groups, representation, progress):
-            fitted = fit_scorer(examples, groups, representation, progress)
+        def fit(examples, groups, representation, known, progress):
+            fitted = choose_scorer(examples, groups, representation, known, progress)
             assert fitted is not None
             offered.append(set(examples) == {id_ for group in groups for id_ in group})
             return replace(fitted, scorer=replace(fitted.scorer, score=score))
@@ -172,7 +190,7 @@ def test_a_training_keeps_a_scorer_only_where_it_wins(tmp_path, monkeypatch):
         return fit
 
     for name, score in (("worse", -1.0), ("better", 2.0)):
-        monkeypatch.setattr("morula.training.train.fit_scorer", offer(score))
+        monkeypatch.setattr("morula.training.train.choose_scorer", offer(score))
         train(tmp_path / name, asked)
     assert offered == [True, True]
     assert Model.load(tmp_path / "worse").scorer is None

@@ -117,6 +117,32 @@ def fit_scorer(
     return Fitted(replace(scorer, least=least, score=scores[least]), nested)
 
 
+def choose_scorer(
+    examples: Mapping[str, Example],
+    groups: Folds,
+    representation: Representation,
+    known: Scorer | None,
+    progress: Callable[[int, int], None],
+) -> Fitted | None:
+    """The better of a scorer that is learnt from these images and one that is there already (fine-tuning).
+
+    Args:
+        examples: As for `fit_scorer`.
+        groups: As for `fit_scorer`.
+        representation: As for `fit_scorer`.
+        known: Of the model that the training started from, if it has one.
+        progress: As for `fit_scorer`.
+    """
+    learnt, nested = fit_scorer(examples, groups, representation, progress), _with_regions(representation)
+    if known is None or nested is None:
+        return learnt
+    found = {id_: known.without(id_).decode(maps, nested)[0] for id_, (maps, _) in examples.items()}
+    score = float(np.mean([mean_ap(match_image(truth, found[id_])) for id_, (_, truth) in examples.items()]))
+    if learnt is not None and learnt.scorer.score >= score:
+        return learnt
+    return Fitted(replace(known, score=score), nested)
+
+
 def _with_regions(representation: Representation) -> Representation | None:
     """The representation, read back by the part that has regions; None without one."""
     choices = decoder_choices(representation)

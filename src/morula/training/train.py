@@ -32,7 +32,8 @@ from morula.prediction.ensemble import check_device, keep_to_cores
 from morula.prediction.model import Model
 from morula.prediction.record import peak_memory_mb
 from morula.prediction.reliability import Scored, calibrate, cross_check
-from morula.prediction.shipped import CALIBRATION, find_folder, weight_files
+from morula.prediction.scorer import Scorer
+from morula.prediction.shipped import CALIBRATION, SCORER, find_folder, weight_files
 from morula.preprocessing.geometry import select_channels
 from morula.preprocessing.prepare import Prepared, name_modalities
 from morula.training.lock import hold
@@ -40,7 +41,7 @@ from morula.training.loop import train_fold
 from morula.training.more_labels import would_more_labels_help
 from morula.training.pace import fix_steps
 from morula.training.run import Progress, Request, Run, plan_run, silent, start_run
-from morula.training.scorer import deal, fit_scorer
+from morula.training.scorer import choose_scorer, deal
 from morula.training.validation import (
     TUNE_BYTES,
     TUNE_IMAGES,
@@ -109,6 +110,7 @@ def _train(work: Run, device: str, progress: Progress, started: float) -> TrainS
     plan_run(work, progress)
     prepared = work.prepare(progress)
     fix_steps(work, folds_of(work), prepared, device, started)
+    _inherit_scorer(work)
     _train_folds(work, prepared, work.prepare_pseudo(progress), device, progress)
     _tune(work, prepared, device, progress)
     metrics = evaluate_run(work, device, progress)
@@ -163,6 +165,17 @@ def _start_weights(run: Run, fold: int) -> dict[str, Tensor] | None:
         raise InputError(msg) from error
 
 
+def _inherit_scorer(run: Run) -> None:
+    """A fine-tuning begins with the scorer of its model, as it does with its weights."""
+    name = run.request().start_from
+    begun = (run.folder / "tuned.toml").exists() or any(run.folder.glob("fold_*/checkpoint.safetensors"))
+    if name is None or begun or not run.plan().inference.scorer:
+        return
+    scorer = Scorer.load(find_folder(name))
+    if scorer is not None:
+        scorer.save(run.folder)
+
+
 def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progress) -> None:
     """Choose decoder and thresholds on the images that each network did not see."""
     if (run.folder / "tuned.toml").exists() or run.plan().task == "semantic":
@@ -188,7 +201,9 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
     if plan.inference.scorer:
         samples = [sample for sample in run.labelled() if sample.id in examples]
         groups = deal(samples, plan.training.seed)
-        scored = fit_scorer(examples, groups, best, progress("learn to choose"))
+        known = Scorer.load(run.folder)
+        scored = choose_scorer(examples, groups, best, known, progress("learn to choose"))
+        (run.folder / SCORER).unlink(missing_ok=True)
         if scored is not None and scored.scorer.score > max(trial["dsb"] for trial in trials):
             scored.scorer.save(run.folder)
             best = scored.representation
