@@ -1,4 +1,4 @@
-"""Copy a trained run into the package as a shipped model: plan, tuned decoder, scorer, calibration, weights, int8.
+"""Copy a trained run into the package as a shipped model: plan, decoder, scorer, calibration, weights, int8.
 
     python benchmarks/ship_model.py RUN NAME "one-line description"
 
