@@ -201,3 +201,11 @@ def test_a_training_keeps_a_scorer_only_where_it_wins(tmp_path, monkeypatch):
     printed = Request(**{**asked.model_dump(), "overrides": (*small, network, "inference.scorer=false")})
     train(tmp_path / "printed", printed)
     assert len(offered) == 2
+
+
+def test_nothing_is_learnt_where_one_group_holds_all_objects(examples: dict[str, Example]):
+    """Each perceptron leaves a group out: the one that is left here shows next to nothing."""
+    empty = {name: np.zeros_like(maps) for name, maps in scene(0)[0].items()}
+    several = {**examples, "dark": (empty, np.zeros((SIDE, SIDE), np.int32))}
+    groups = (tuple(sorted(examples)), ("dark",))
+    assert fit_scorer(several, groups, REPRESENTATION, quiet) is None

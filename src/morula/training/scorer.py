@@ -29,7 +29,7 @@ GROUPS = 5
 """Groups of images; one perceptron is trained without each."""
 
 FEWEST_REGIONS = 200
-"""Candidates below which there is no scorer: it would learn them by heart."""
+"""Candidates that every perceptron learns from, at least: fewer would be learnt by heart."""
 
 LEAST = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
 """Qualities tried as the one below which objects are left out."""
@@ -101,11 +101,12 @@ def fit_scorer(
     if nested is None or not groups:
         return None
     found = {id_: Candidates.of(example, nested) for id_, example in examples.items()}
-    if sum(int(each.annotated.sum()) for each in found.values()) < FEWEST_REGIONS:
+    others = [[each for id_, each in found.items() if id_ not in group] for group in groups]
+    if min(sum(int(each.annotated.sum()) for each in images) for images in others) < FEWEST_REGIONS:
         return None
     members = []
-    for number, group in enumerate(groups):
-        members.append(_train([each for id_, each in found.items() if id_ not in group], number))
+    for number, images in enumerate(others):
+        members.append(_train(images, number))
         progress(number + 1, len(groups))
     scorer = _join(members, groups)
     judged = {id_: scorer.without(id_).quality(each.features) for id_, each in found.items()}

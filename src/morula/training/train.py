@@ -32,7 +32,7 @@ from morula.prediction.ensemble import check_device, keep_to_cores
 from morula.prediction.model import Model
 from morula.prediction.record import peak_memory_mb
 from morula.prediction.reliability import Scored, calibrate, cross_check
-from morula.prediction.scorer import Scorer
+from morula.prediction.scorer import Scorer, has_regions
 from morula.prediction.shipped import CALIBRATION, SCORER, find_folder, weight_files
 from morula.preprocessing.geometry import select_channels
 from morula.preprocessing.prepare import Prepared, name_modalities
@@ -169,7 +169,8 @@ def _inherit_scorer(run: Run) -> None:
     """A fine-tuning begins with the scorer of its model, as it does with its weights."""
     name = run.request().start_from
     begun = (run.folder / "tuned.toml").exists() or any(run.folder.glob("fold_*/checkpoint.safetensors"))
-    if name is None or begun or not run.plan().inference.scorer:
+    plan = run.plan()
+    if name is None or begun or not (plan.inference.scorer and has_regions(plan.representation)):
         return
     scorer = Scorer.load(find_folder(name))
     if scorer is not None:
@@ -203,10 +204,11 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
         groups = deal(samples, plan.training.seed)
         known = Scorer.load(run.folder)
         scored = choose_scorer(examples, groups, best, known, progress("learn to choose"))
-        (run.folder / SCORER).unlink(missing_ok=True)
         if scored is not None and scored.scorer.score > max(trial["dsb"] for trial in trials):
             scored.scorer.save(run.folder)
             best = scored.representation
+        else:
+            (run.folder / SCORER).unlink(missing_ok=True)
     write_tuned(run.folder / "tuned.toml", best)
 
 

@@ -124,7 +124,8 @@ def tune_model(
     final, trials = tune(start, list(examples.values()), spacing, progress("tune"))
     own = Decoder(start, spacing, loaded.scorer)
     groups = deal([sample for sample in samples if sample.id in examples], plan.training.seed)
-    learnt = fit_scorer(examples, groups, final, progress("learn to choose"))
+    may_choose = plan.inference.scorer
+    learnt = fit_scorer(examples, groups, final, progress("learn to choose")) if may_choose else None
     entrants = [("tuned thresholds", Decoder(final, spacing), halved)]
     if loaded.scorer is not None:
         entrants.append(("the model's own choice among regions", own, dict.fromkeys(examples, own)))
