@@ -112,6 +112,12 @@ def test_the_user_says_what_the_data_do_not(organs: Path, tmp_path: Path) -> Non
     done = morula(*words)
     assert done.exit_code == 2
     assert "--set task=semantic" in done.output
+    unnamed = morula(
+        "plan", organs, "-o", tmp_path / "unnamed", "--recipe", "nnunet-sdm", "--set", "task=semantic"
+    )
+    assert unnamed.exit_code == 0, unnamed.output
+    assert "class 1" in unnamed.output
+    assert "must not be mirrored" in " ".join(unnamed.output.split())
     done = morula(*words, "--set", "task=semantic", "--set", "classes.liver=1", "--set", "classes.spleen=2")
     assert done.exit_code == 0, done.output
     assert "spleen = 2" in (tmp_path / "run" / "plan.toml").read_text()

@@ -158,6 +158,18 @@ def _fill(node: Any, table: Mapping[str, Any], prefix: str, reasons: Mapping[str
         node.add(key, value)
 
 
+def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested tables by dotted key.
+
+    >>> flat({"seed": 0, "network": {"kind": "csp_unet"}})
+    {'seed': 0, 'network.kind': 'csp_unet'}
+    """
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
+
+
 def read_reasons(text: str) -> dict[str, str]:
     r"""The comments that `dump_toml` wrote above keys, by dotted key.
 
@@ -165,6 +177,8 @@ def read_reasons(text: str) -> dict[str, str]:
 
     >>> read_reasons("[training]\n# fits the budget\nsteps = 300\n")
     {'training.steps': 'fits the budget'}
+    >>> read_reasons('[classes]\n# from the data\n"left kidney" = 1\n')
+    {'classes.left kidney': 'from the data'}
     """
     reasons: dict[str, str] = {}
     prefix, pending = "", ""
@@ -175,6 +189,6 @@ def read_reasons(text: str) -> dict[str, str]:
         elif line.startswith("["):
             prefix = line.strip("[] ") + "."
         elif sign and pending:
-            reasons[prefix + key] = pending
+            reasons[prefix + next(iter(tomllib.loads(f"{key} = 0")))] = pending
             pending = ""
     return reasons

@@ -89,11 +89,13 @@ def _planned(out: Path, request: "Request") -> "Run":
 def _show_plan(run: "Run") -> None:
     """The decisions with their reasons, and what each representation keeps of the labels."""
     from morula.planning.fingerprint import Fingerprint
-    from morula.spec import read_reasons
+    from morula.spec import flat, read_reasons
 
-    table = run.plan().model_dump()
+    values = flat(run.plan().model_dump())
     reasons = read_reasons(run.plan_path.read_text(encoding="utf-8"))
-    show_table(("decision", "value", "why"), [(key, _brief(table, key), why) for key, why in reasons.items()])
+    show_table(
+        ("decision", "value", "why"), [(key, _brief(values, key), why) for key, why in reasons.items()]
+    )
     rows = [
         (row.representation, row.ap50, row.ap75, row.ap90, row.dsb_score, round(row.ms_per_megapixel))
         for row in Fingerprint.load(run.fingerprint_path).ceilings
@@ -103,11 +105,9 @@ def _show_plan(run: "Run") -> None:
         show_table(("representation", "AP@0.5", "AP@0.75", "AP@0.9", "DSB score", "ms per MP"), rows)
 
 
-def _brief(table: dict[str, Any], key: str) -> str:
-    value: Any = table
-    for part in key.split("."):
-        value = value[part]
-    return str(value["kind"]) if isinstance(value, dict) and "kind" in value else _plain(value)
+def _brief(values: dict[str, Any], key: str) -> str:
+    """A decision's value; of a whole table, its kind."""
+    return _plain(values[key] if key in values else values[f"{key}.kind"])
 
 
 def _plain(value: Any) -> str:

@@ -121,6 +121,11 @@ def _column(sample: Sample, column: str) -> str:
     return own[column] if column in own else sample.attributes.get(column, "")
 
 
+def default_class_name(label: int) -> str:
+    """What a class is called where the data give it no name."""
+    return f"class {label}"
+
+
 def images_below(folder: Path) -> list[Path]:
     """Image files at any depth below `folder`, sorted; hidden ones are passed over.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from morula.data.dataset import Dataset
+from morula.data.dataset import Dataset, default_class_name
 from morula.data.formats import read_image, read_labels
 from morula.data.sample import Sample
 from morula.errors import InputError
@@ -51,7 +51,7 @@ def name_classes(dataset: Dataset, samples: Sequence[Sample]) -> dict[str, int]:
         # What cannot be read is named when it is scored.
         with suppress(InputError):
             found.update(np.unique(dataset.labels(sample)).tolist())
-    return {f"class {label}": label for label in sorted(found) if label > 0}
+    return {default_class_name(label): label for label in sorted(found) if label > 0}
 
 
 def score_cases(

@@ -43,7 +43,7 @@ from morula.evaluation.report_evaluate import (
 from morula.evaluation.report_rounds import rounds_section
 from morula.evaluation.report_tuning import tuning_section
 from morula.prediction.scorer import Scorer
-from morula.spec import read_reasons
+from morula.spec import flat, read_reasons
 
 MOST_POINTS = 300
 """Points of a curve; longer journals are averaged down to it."""
@@ -118,7 +118,7 @@ class TrainReport:
     @property
     def decisions(self) -> dict[str, Any]:
         """The plan's values by dotted key."""
-        return dict(_flat(tomllib.loads(self.plan)))
+        return flat(tomllib.loads(self.plan))
 
     @property
     def _steps(self) -> tuple[float, float]:
@@ -312,16 +312,6 @@ def thinned(name: str, points: Sequence[tuple[Number, Number | None]], *, dots: 
     groups = [known[start : start + step] for start in range(0, len(known), step)]
     means = [tuple(sum(column) / len(group) for column in zip(*group, strict=True)) for group in groups]
     return Line(name, [x for x, _ in means], [y for _, y in means], dots=dots)
-
-
-def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows = []
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", value))
-    return rows
 
 
 def _value(decisions: Mapping[str, Any], key: str) -> Any:

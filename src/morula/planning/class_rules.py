@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from morula.data.dataset import default_class_name
 from morula.errors import InputError
 from morula.planning.fingerprint import Fingerprint
 from morula.planning.rules import PATCH_VOXELS_3D, SMALLEST_GRID, Decision, fill_sides
@@ -43,8 +44,15 @@ def of_input(facts: Fingerprint, channels: Sequence[str], normalization: str | N
         InputError: A fixed scale is asked for, but the images' channels differ.
     """
     ids = tuple(item.label for item in facts.classes)
+    unnamed = [item for item in facts.classes if item.name == default_class_name(item.label)]
+    why = "as the data set says"
+    if unnamed:
+        why = (
+            f"the data give no names. Name all, above all those of one side, which must not be mirrored: "
+            f"--set 'classes.left kidney={unnamed[0].label}'"
+        )
     return {
-        "classes": Decision({item.name: item.label for item in facts.classes}, "as the data set says"),
+        "classes": Decision({item.name: item.label for item in facts.classes}, why),
         "normalization": _normalization(facts, channels, normalization),
         "scaling": _scaling(facts),
         "representation": _representation(facts, ids),

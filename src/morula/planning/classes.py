@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 from pydantic import Field
 
+from morula.data.dataset import default_class_name
 from morula.data.sample import Image
 from morula.errors import InputError
 from morula.labels.components import connected_components
@@ -72,7 +73,9 @@ def class_facts(samples: Sequence[ClassSample], names: Mapping[str, int]) -> tup
         InputError: A label has no name while others have one, or there is no class at all.
     """
     found = sorted({label for sample in samples for label in sample.pieces})
-    known = {label: name for name, label in names.items()} or {label: f"class {label}" for label in found}
+    known = {label: name for name, label in names.items()} or {
+        label: default_class_name(label) for label in found
+    }
     strange = [label for label in found if label not in known]
     if strange or not found:
         have = ", ".join(f"{label} {name}" for label, name in known.items()) or "none"
