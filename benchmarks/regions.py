@@ -10,7 +10,7 @@ column of the index: each of its values is then also scored by a scorer that has
 
 import argparse
 import json
-import platform
+import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -18,23 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from machine import describe
 from morula.data.files import write_text
 from morula.evaluation.evaluate import score_pairs
 from morula.prediction.model import Model
 from morula.representations import decode_to_shape
 from morula.training.run import Run
 from morula.training.scorer import Candidates, deal, fit_scorer
-from morula.training.train import folds_of
-from morula.training.validation import (
-    TUNE_BYTES,
-    TUNE_IMAGES,
-    Example,
-    collect_examples,
-    maps_of,
-    spread,
-    truth_of,
-    without_fold,
-)
+from morula.training.train import tuning_examples
 from morula.types import Labels
 
 SCORES = ("dsb", "ap_50", "ap_75", "f1_50")
@@ -42,18 +33,6 @@ SCORES = ("dsb", "ap_50", "ap_75", "f1_50")
 
 def quiet(done: int, total: int) -> None:
     """No bar."""
-
-
-def examples_of(run: Run, model: Model) -> dict[str, Example]:
-    """Maps and truth of the validation images, each by the network that did not see it."""
-    prepared, found = run.prepare(), {}
-    for index, (_, ids) in enumerate(folds_of(run)):
-        own = without_fold(model, index)
-        chosen = spread([sample for sample in prepared if sample.id in ids], TUNE_IMAGES)
-        found |= collect_examples(
-            chosen, lambda s, own=own: (maps_of(own, s, every_head=True), truth_of(s)), TUNE_BYTES, quiet
-        )
-    return found
 
 
 def scored(truth: Mapping[str, Labels], labels: Mapping[str, Labels]) -> dict[str, float]:
@@ -66,7 +45,7 @@ def measure(run: Run, by: str) -> dict[str, Any]:
     """Scores of every decoder, for all images and for each value of a column."""
     model = Model.load(run.folder)
     plan = model.plan
-    examples = examples_of(run, model)
+    examples = tuning_examples(run, model, run.prepare())
     truth = {id_: example[1] for id_, example in examples.items()}
     samples = [sample for sample in run.labelled() if sample.id in examples]
     kind = {sample.id: sample.attributes.get(by, "") for sample in samples}
@@ -122,7 +101,8 @@ def main() -> None:
             figures = " | ".join(f"{scores[key]:.3f}" for key in SCORES)
             print(f"| {value}{f' ({count})' if count else ''} | {name} | {figures} |")
     if options.json:
-        facts = {"date": date.today().isoformat(), "machine": platform.processor(), "rows": rows}
+        facts = {"date": date.today().isoformat(), **describe(), "command": " ".join(["python", *sys.argv])}
+        facts["rows"] = rows
         write_text(options.json, json.dumps(facts, indent=1) + "\n")
 
 

@@ -7,8 +7,8 @@ of different images overlap; here every image is a run of its own.
 
 An earlier state of the package is measured with the same script::
 
-    git worktree add /tmp/before COMMIT
-    PYTHONPATH=/tmp/before/src python benchmarks/stages.py --out before.json
+    git worktree add BEFORE COMMIT
+    PYTHONPATH=BEFORE/src python benchmarks/stages.py --out before.json
 """
 
 import argparse

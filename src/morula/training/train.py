@@ -183,20 +183,9 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
         return
     model = Model.load(run.folder, device)
     plan = model.plan
-    folds = [(i, ids) for i, (_, ids) in enumerate(folds_of(run)) if ids]
-    if not folds:
+    examples = tuning_examples(run, model, prepared, progress)
+    if not examples:
         return
-    most = max(1, TUNE_IMAGES // len(folds))
-    examples: dict[str, Example] = {}
-    for index, ids in folds:
-        own = without_fold(model, index)
-
-        def predict(sample: Prepared, own: Model = own) -> Example:
-            return maps_of(own, sample, every_head=True), truth_of(sample)
-
-        chosen = spread([sample for sample in prepared if sample.id in ids], most)
-        kept = collect_examples(chosen, predict, TUNE_BYTES // len(folds), progress("predict"))
-        examples |= kept
     best, trials = tune(plan.representation, examples.values(), plan.working_spacing, progress("tune"))
     write_text(run.folder / "tuning.json", json.dumps(trials) + "\n")
     if plan.inference.scorer:
@@ -210,6 +199,24 @@ def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progres
         else:
             (run.folder / SCORER).unlink(missing_ok=True)
     write_tuned(run.folder / "tuned.toml", best)
+
+
+def tuning_examples(
+    run: Run, model: Model, prepared: Sequence[Prepared], progress: Progress = silent
+) -> dict[str, Example]:
+    """Maps and truth by id of validation images, evenly spread: each by the network that did not see it."""
+    folds = [(i, ids) for i, (_, ids) in enumerate(folds_of(run)) if ids]
+    examples: dict[str, Example] = {}
+    for index, ids in folds:
+        own = without_fold(model, index)
+
+        def predict(sample: Prepared, own: Model = own) -> Example:
+            return maps_of(own, sample, every_head=True), truth_of(sample)
+
+        most = max(1, TUNE_IMAGES // len(folds))
+        chosen = spread([sample for sample in prepared if sample.id in ids], most)
+        examples |= collect_examples(chosen, predict, TUNE_BYTES // len(folds), progress("predict"))
+    return examples
 
 
 def validation_jobs(run: Run) -> list[tuple[int, Sample]]:
