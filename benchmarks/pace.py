@@ -26,8 +26,7 @@ from morula.planning.budget import parse_budget
 from morula.planning.planner import merge, parse_overrides, read_recipe
 from morula.spec import dump_toml
 from morula.training.pace import fix_steps
-from morula.training.run import Request, Run, plan_run, start_run
-from morula.training.train import folds_of
+from morula.training.run import Request, Run, folds_of, plan_run, start_run
 
 
 def measure(options: argparse.Namespace, name: str, recipe: str, changes: Sequence[str]) -> Run:

@@ -23,9 +23,9 @@ from morula.data.files import write_text
 from morula.evaluation.evaluate import score_pairs
 from morula.prediction.model import Model
 from morula.representations import decode_to_shape
+from morula.training.decoder import tuning_examples
 from morula.training.run import Run
 from morula.training.scorer import Candidates, deal, fit_scorer
-from morula.training.train import tuning_examples
 from morula.types import Labels
 
 SCORES = ("dsb", "ap_50", "ap_75", "f1_50")

@@ -32,8 +32,8 @@ from morula.data.files import write_text
 from morula.evaluation.evaluate import score_pairs
 from morula.evaluation.statistics import paired_test
 from morula.prediction.model import Model
-from morula.training.run import Request, open_selected, plan_run, start_run
-from morula.training.train import folds_of, train
+from morula.training.run import Request, folds_of, open_selected, plan_run, start_run
+from morula.training.train import train
 from morula.types import Labels
 
 GOAL = 0.8

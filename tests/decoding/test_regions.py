@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from morula.decoding.region_features import FEATURES, describe
+from morula.decoding.region_features import FEATURES, OWN, describe
 from morula.decoding.regions import LEAST_PX, LEVELS, Regions, nested_regions
 from morula.labels.components import connected_components
 
@@ -162,6 +162,13 @@ def test_features_by_hand():
     assert left["log_leaves"] == 0
     assert whole["log_leaves"] == pytest.approx(np.log(2))
     assert left["gone"] == pytest.approx(0.95)
+    assert (left["has_parent"], left["has_parts"]) == (1, 0)
+    assert (whole["has_parent"], whole["has_parts"]) == (0, 1)
+    for name in OWN:
+        assert left[f"parent_{name}"] == whole[name]
+        assert (left[f"parts_{name}"], whole[f"parent_{name}"]) == (0, 0)
+        # Both halves are as large.
+        assert whole[f"parts_{name}"] == pytest.approx((left[name] + rows[2][name]) / 2, abs=1e-6)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

@@ -92,6 +92,25 @@ def test_a_choice_learns_what_no_threshold_can_tell(examples: dict[str, Example]
     np.testing.assert_array_equal(again.scorer.quality(features), fitted.scorer.quality(features))
 
 
+@pytest.mark.slow
+def test_training_images_teach_where_validation_images_are_few(examples: dict[str, Example]):
+    """Two of them show each perceptron a single image; with eight teachers all is known."""
+    few = {name: examples[name] for name in ("im0", "im1")}
+    groups = (("im0",), ("im1",))
+    lessons = [Candidates.of(scene(seed), REPRESENTATION).lesson for seed in range(20, 28)]
+    assert all(len(each.quality) == len(each.features) > 20 for each in lessons)
+    taught = choose_scorer(few, groups, REPRESENTATION, None, quiet, lessons)
+    assert taught is not None
+    assert taught.scorer.score > 0.9
+    # Teachers that are wrong are not listened to.
+    wrong = [replace(each, quality=1 - each.quality) for each in lessons]
+    alone = choose_scorer(examples, grouped(examples), REPRESENTATION, None, quiet)
+    misled = choose_scorer(examples, grouped(examples), REPRESENTATION, None, quiet, wrong)
+    assert alone is not None
+    assert misled is not None
+    assert misled.scorer.score == alone.scorer.score
+
+
 def test_too_little_teaches_nothing(examples: dict[str, Example]):
     few = {"im0": examples["im0"], "im1": examples["im1"]}
     assert fit_scorer(few, (("im0",), ("im1",)), REPRESENTATION, quiet) is None
@@ -181,8 +200,8 @@ def test_a_training_keeps_a_scorer_only_where_it_wins(tmp_path, monkeypatch):
     offered = []
 
     def offer(score: float):
-        def fit(examples, groups, representation, known, progress):
-            fitted = choose_scorer(examples, groups, representation, known, progress)
+        def fit(examples, groups, representation, known, progress, teachers):
+            fitted = choose_scorer(examples, groups, representation, known, progress, teachers)
             assert fitted is not None
             offered.append(set(examples) == {id_ for group in groups for id_ in group})
             return replace(fitted, scorer=replace(fitted.scorer, score=score))
@@ -190,7 +209,7 @@ def test_a_training_keeps_a_scorer_only_where_it_wins(tmp_path, monkeypatch):
         return fit
 
     for name, score in (("worse", -1.0), ("better", 2.0)):
-        monkeypatch.setattr("morula.training.train.choose_scorer", offer(score))
+        monkeypatch.setattr("morula.training.decoder.choose_scorer", offer(score))
         train(tmp_path / name, asked)
     assert offered == [True, True]
     assert Model.load(tmp_path / "worse").scorer is None

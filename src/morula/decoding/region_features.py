@@ -3,14 +3,14 @@
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int32
 from numba import njit
 
 from morula.decoding.regions import LEVELS, Regions
 from morula.labels.volume import as_volume
 from morula.types import Scalar
 
-FEATURES = (
+OWN = (
     "log_size",
     "log_relative_size",
     "inside",
@@ -34,13 +34,22 @@ FEATURES = (
     "gone",
     "log_leaves",
 )
-"""Names of the columns.
+"""Of a candidate itself.
 
 Sizes in pixels: absolute, relative to the image's median leaf, and relative to the ellipse with the same
 second moments. Means over pixels of the three maps, and the shares of pixels whose marker exceeds 0.5 and
 whose foreground probability exceeds 0.8. Faces towards other fragments (contact), background (outside), and
 between fragments of the object itself (seam): how many, and the maps there. Place in the tree.
 """
+
+FEATURES = (
+    *OWN,
+    "has_parent",
+    *(f"parent_{name}" for name in OWN),
+    "has_parts",
+    *(f"parts_{name}" for name in OWN),
+)
+"""Names of the columns: also those of the parent, and the mean of the children by size; 0 without them."""
 
 _LOWEST = -0.2
 """Stands for the foreground itself among the thresholds."""
@@ -94,7 +103,21 @@ def describe(
         heights[regions.gone],
         np.log(np.maximum(regions.gather(leaves)[:, 0], 1)),
     )
-    return np.stack(columns, 1).astype(np.float32)
+    return _with_kin(np.stack(columns, 1).astype(np.float32), regions.parents, pixels)
+
+
+def _with_kin(
+    own: Float32[np.ndarray, "n own"], parents: Int32[np.ndarray, " n"], pixels: Float64[np.ndarray, " n"]
+) -> Float32[np.ndarray, "n features"]:
+    """What the next greater and the next smaller choice look like, beside each."""
+    has_parent = parents > 0
+    above = np.where(has_parent[:, None], own[parents], 0)
+    children = np.flatnonzero(has_parent)
+    share, parts = np.zeros(len(own)), np.zeros(own.shape)
+    np.add.at(share, parents[children], pixels[children])
+    np.add.at(parts, parents[children], own[children] * pixels[children, None])
+    parts /= np.maximum(share, 1)[:, None]
+    return np.column_stack((own, has_parent, above, share > 0, parts)).astype(np.float32)
 
 
 def _axes(means: Float64[np.ndarray, "n _"], ndim: int) -> Float64[np.ndarray, "n ndim"]:

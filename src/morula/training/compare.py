@@ -46,8 +46,18 @@ from morula.planning.settings import check_settings
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.training.lock import hold
-from morula.training.run import Progress, Request, Run, as_told, open_selected, silent, split, start_run
-from morula.training.train import folds_of, train
+from morula.training.run import (
+    Progress,
+    Request,
+    Run,
+    as_told,
+    folds_of,
+    open_selected,
+    silent,
+    split,
+    start_run,
+)
+from morula.training.train import train
 
 LEAST_SHARE = 1 / 3
 """A run of fewer of the steps that the planner gives to data without a budget counts as undertrained."""

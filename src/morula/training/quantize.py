@@ -16,8 +16,8 @@ from morula.prediction.shipped import weight_files
 from morula.preprocessing.prepare import name_modalities
 from morula.training.batches import Patches, stream
 from morula.training.lock import hold
-from morula.training.run import Progress, Run, silent
-from morula.training.train import folds_of, predictions, validation_jobs
+from morula.training.run import Progress, Run, folds_of, silent
+from morula.training.train import predictions, validation_jobs
 
 MOST_LOST = {"ap_50": 0.005, "ap_75": 0.01}
 """Average precision that int8 may cost on the validation images."""

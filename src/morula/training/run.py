@@ -329,6 +329,13 @@ def _sound(run: Run, dataset: Dataset, progress: Progress) -> tuple[Sample, ...]
     return sound
 
 
+def folds_of(run: Run) -> list[tuple[int, tuple[str, ...]]]:
+    """Number and validation ids of every fold that this run trains."""
+    request = run.request()
+    every = list(enumerate(splits.load(run.splits_path)))
+    return [every[request.fold]] if request.fold is not None else every
+
+
 def split(samples: Sequence[Sample], request: Request, seed: int) -> splits.Folds:
     """Validation ids per fold: as the index gives them, or made, or a tenth held out.
 

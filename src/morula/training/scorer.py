@@ -1,8 +1,9 @@
-"""Learn which of many nested regions are the objects, from validation images.
+"""Learn which of many nested regions are the objects.
 
 A candidate's target is the share of the IoU thresholds 0.50, 0.55, ... 0.95 that it passes with the true
-object that it fits best. Images are dealt into a few groups; each perceptron learns from all groups but one,
-and what it says of that one tells how good the choice is on images that it has not seen.
+object that it fits best. Validation images are dealt into a few groups; each perceptron learns from all
+groups but one, and what it says of that one tells how good the choice is on images that it has not seen.
+Training images are more, but their maps are too good: they teach beside the others where that helps.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from morula.decoding.regions import Regions
 from morula.evaluation.metrics import match_image, mean_ap
 from morula.labels.matching import DSB_THRESHOLDS
 from morula.labels.overlap import overlap_table
-from morula.prediction.scorer import Scorer, has_regions, regions_part
+from morula.prediction.scorer import FAR, Scorer, has_regions, regions_part
 from morula.representations import Representation
 from morula.representations.tuned import decoder_choices, with_values
 from morula.training.validation import Example
@@ -35,7 +36,20 @@ LEAST = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
 """Qualities tried as the one below which objects are left out."""
 
 HIDDEN, DROPOUT = 32, 0.1
-STEPS, BATCH, RATE, WEIGHT_DECAY = 1200, 512, 5e-3, 1e-2
+BATCH, RATE, WEIGHT_DECAY = 512, 5e-3, 1e-2
+STEPS, STEPS_TAUGHT = 1200, 3600
+"""From validation images alone, and with training images."""
+
+UNSEEN_WEIGHT = 3
+"""Of a validation image beside a training image: its maps are like those to come."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learnt from one image: its candidates that have annotated pixels."""
+
+    features: Float32[np.ndarray, "n features"]
+    quality: Float64[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,11 @@ class Candidates:
         quality = (iou[:, None] >= DSB_THRESHOLDS).mean(1)
         return cls(regions, features, quality, annotated, truth)
 
+    @property
+    def lesson(self) -> Lesson:
+        """What can be learnt from them."""
+        return Lesson(self.features[self.annotated], self.quality[self.annotated])
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -85,6 +104,7 @@ def fit_scorer(
     groups: Folds,
     representation: Representation,
     progress: Callable[[int, int], None],
+    teachers: Sequence[Lesson] = (),
 ) -> Fitted | None:
     """A choice among the nested regions of a representation.
 
@@ -93,20 +113,22 @@ def fit_scorer(
         groups: Ids in groups that share no field of view, see `deal`.
         representation: With its tuned fields. Of a union the part that has regions is taken.
         progress: Called with perceptrons trained and all of them.
+        teachers: Of training images, from which every perceptron learns too.
 
     Returns:
         None where the representation has no regions, or too few images or candidates.
     """
-    nested = _with_regions(representation)
+    nested = with_regions(representation)
     if nested is None or not groups:
         return None
     found = {id_: Candidates.of(example, nested) for id_, example in examples.items()}
-    others = [[each for id_, each in found.items() if id_ not in group] for group in groups]
-    if min(sum(int(each.annotated.sum()) for each in images) for images in others) < FEWEST_REGIONS:
+    others = [[each.lesson for id_, each in found.items() if id_ not in group] for group in groups]
+    if min(sum(len(each.quality) for each in (*teachers, *lessons)) for lessons in others) < FEWEST_REGIONS:
         return None
     members = []
-    for number, images in enumerate(others):
-        members.append(_train(images, number))
+    for number, lessons in enumerate(others):
+        all_ = [*teachers, *UNSEEN_WEIGHT * lessons] if teachers else lessons
+        members.append(_train(all_, number, STEPS_TAUGHT if teachers else STEPS))
         progress(number + 1, len(groups))
     scorer = _join(members, groups)
     judged = {id_: scorer.without(id_).quality(each.features) for id_, each in found.items()}
@@ -124,27 +146,31 @@ def choose_scorer(
     representation: Representation,
     known: Scorer | None,
     progress: Callable[[int, int], None],
+    teachers: Sequence[Lesson] = (),
 ) -> Fitted | None:
-    """The better of a scorer that is learnt from these images and one that is there already (fine-tuning).
+    """The best on validation images: learnt from these alone, with training images, or there already.
 
     Args:
         examples: As for `fit_scorer`.
         groups: As for `fit_scorer`.
         representation: As for `fit_scorer`.
-        known: Of the model that the training started from, if it has one.
+        known: Of the model that the training started from (fine-tuning), if it has one.
         progress: As for `fit_scorer`.
+        teachers: As for `fit_scorer`.
     """
-    learnt, nested = fit_scorer(examples, groups, representation, progress), _with_regions(representation)
-    if known is None or nested is None:
-        return learnt
-    found = {id_: known.without(id_).decode(maps, nested)[0] for id_, (maps, _) in examples.items()}
-    score = float(np.mean([mean_ap(match_image(truth, found[id_])) for id_, (_, truth) in examples.items()]))
-    if learnt is not None and learnt.scorer.score >= score:
-        return learnt
-    return Fitted(replace(known, score=score), nested)
+    entrants = [fit_scorer(examples, groups, representation, progress)]
+    if teachers:
+        entrants.append(fit_scorer(examples, groups, representation, progress, teachers))
+    nested = with_regions(representation)
+    if known is not None and nested is not None:
+        found = {id_: known.without(id_).decode(maps, nested)[0] for id_, (maps, _) in examples.items()}
+        scores = [mean_ap(match_image(truth, found[id_])) for id_, (_, truth) in examples.items()]
+        entrants.append(Fitted(replace(known, score=float(np.mean(scores))), nested))
+    fitted = [entrant for entrant in entrants if entrant is not None]
+    return max(fitted, key=lambda entrant: entrant.scorer.score, default=None)
 
 
-def _with_regions(representation: Representation) -> Representation | None:
+def with_regions(representation: Representation) -> Representation | None:
     """The representation, read back by the part that has regions; None without one."""
     choices = decoder_choices(representation)
     variants = [representation, *(with_values(representation, {"decoder": name}) for name in choices)]
@@ -200,22 +226,22 @@ def _network(n_features: int) -> nn.Sequential:
     )
 
 
-def _train(images: Sequence[Candidates], seed: int) -> dict[str, np.ndarray]:
+def _train(lessons: Sequence[Lesson], seed: int, steps: int) -> dict[str, np.ndarray]:
     """Mean, scale, weights and offsets of one perceptron."""
-    features = np.concatenate([each.features[each.annotated] for each in images])
-    target = np.concatenate([each.quality[each.annotated] for each in images])
+    features = np.concatenate([each.features for each in lessons])
+    target = np.concatenate([each.quality for each in lessons])
     # Between "every region alike" and "every image alike".
-    weight = np.concatenate(
-        [np.full(int(each.annotated.sum()), max(each.annotated.sum(), 1) ** -0.5) for each in images]
-    )
+    sizes = np.array([len(each.quality) for each in lessons])
+    weight = np.repeat(np.maximum(sizes, 1) ** -0.5, sizes)
     mean, deviation = features.mean(0), features.std(0) + 1e-6
+    standardised = np.clip((features - mean) / deviation, -FAR, FAR)
     x, y, w = (
         torch.as_tensor(array, dtype=torch.float32)
-        for array in ((features - mean) / deviation, target, weight / weight.mean())
+        for array in (standardised, target, weight / weight.mean())
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _fit(_network(x.shape[1]), x, y, w)
+        network = _fit(_network(x.shape[1]), (x, y, w), steps)
     layers = [layer for layer in network if isinstance(layer, nn.Linear)]
     arrays = {"mean": mean, "scale": 1 / deviation}
     for i, layer in enumerate(layers):
@@ -224,11 +250,12 @@ def _train(images: Sequence[Candidates], seed: int) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _fit(network: nn.Sequential, x: Tensor, y: Tensor, weight: Tensor) -> nn.Sequential:
+def _fit(network: nn.Sequential, data: tuple[Tensor, Tensor, Tensor], steps: int) -> nn.Sequential:
+    x, y, weight = data
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
     error = nn.BCEWithLogitsLoss(reduction="none")
-    for _ in range(STEPS):
+    for _ in range(steps):
         batch = torch.randint(len(x), (BATCH,))
         loss = (error(network(x[batch])[:, 0], y[batch]) * weight[batch]).mean()
         optimizer.zero_grad()

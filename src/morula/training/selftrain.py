@@ -51,8 +51,8 @@ from morula.prediction.model import Model
 from morula.spec import Spec, dump_toml, read_reasons, read_toml, validate
 from morula.training.lock import hold
 from morula.training.pseudo import count_labelled, find_unlabelled, label_images
-from morula.training.run import Progress, Run, silent
-from morula.training.train import folds_of, train
+from morula.training.run import Progress, Run, folds_of, silent
+from morula.training.train import train
 
 SHARE = 0.5
 """Part of the unlabelled images that ST++ trusts first (Yang et al. 2022, section 4.1)."""

@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from morula.data import splits
 from morula.data.dataset import Dataset
 from morula.data.files import write_text
 from morula.data.layouts import open_dataset
@@ -24,7 +23,6 @@ from morula.evaluation.pictures import WorstPictures
 from morula.evaluation.report import render_report
 from morula.evaluation.report_train import TrainReport
 from morula.evaluation.semantic import ScoredCase, score_classes, summarize_classes
-from morula.evaluation.tuning import tune, write_tuned
 from morula.planning.fingerprint import Fingerprint
 from morula.planning.modality import appearance, inverted
 from morula.planning.plan import Plan
@@ -32,25 +30,18 @@ from morula.prediction.ensemble import check_device, keep_to_cores
 from morula.prediction.model import Model
 from morula.prediction.record import peak_memory_mb
 from morula.prediction.reliability import Scored, calibrate, cross_check
-from morula.prediction.scorer import Scorer, has_regions
-from morula.prediction.shipped import CALIBRATION, SCORER, find_folder, weight_files
+from morula.prediction.shipped import CALIBRATION, find_folder, weight_files
 from morula.preprocessing.geometry import select_channels
 from morula.preprocessing.prepare import Prepared, name_modalities
+from morula.training.decoder import inherit_scorer, tune_run
 from morula.training.lock import hold
 from morula.training.loop import train_fold
 from morula.training.more_labels import would_more_labels_help
 from morula.training.pace import fix_steps
-from morula.training.run import Progress, Request, Run, plan_run, silent, start_run
-from morula.training.scorer import choose_scorer, deal
+from morula.training.run import Progress, Request, Run, folds_of, plan_run, silent, start_run
 from morula.training.validation import (
-    TUNE_BYTES,
-    TUNE_IMAGES,
-    Example,
-    collect_examples,
     looker,
-    maps_of,
     spread,
-    truth_of,
     unseen,
     without_fold,
 )
@@ -110,19 +101,12 @@ def _train(work: Run, device: str, progress: Progress, started: float) -> TrainS
     plan_run(work, progress)
     prepared = work.prepare(progress)
     fix_steps(work, folds_of(work), prepared, device, started)
-    _inherit_scorer(work)
+    inherit_scorer(work)
     _train_folds(work, prepared, work.prepare_pseudo(progress), device, progress)
-    _tune(work, prepared, device, progress)
+    tune_run(work, prepared, device, progress)
     metrics = evaluate_run(work, device, progress)
     render_report(TrainReport.load(run), run / "report.html")
     return TrainSummary(run, work.plan(), metrics, work.problems())
-
-
-def folds_of(run: Run) -> list[tuple[int, tuple[str, ...]]]:
-    """Number and validation ids of every fold that this run trains."""
-    request = run.request()
-    every = list(enumerate(splits.load(run.splits_path)))
-    return [every[request.fold]] if request.fold is not None else every
 
 
 def _train_folds(
@@ -163,60 +147,6 @@ def _start_weights(run: Run, fold: int) -> dict[str, Tensor] | None:
     except (OSError, SafetensorError) as error:
         msg = f"{path} is damaged ({error}). Copy the model again, or choose another one with --from."
         raise InputError(msg) from error
-
-
-def _inherit_scorer(run: Run) -> None:
-    """A fine-tuning begins with the scorer of its model, as it does with its weights."""
-    name = run.request().start_from
-    begun = (run.folder / "tuned.toml").exists() or any(run.folder.glob("fold_*/checkpoint.safetensors"))
-    plan = run.plan()
-    if name is None or begun or not (plan.inference.scorer and has_regions(plan.representation)):
-        return
-    scorer = Scorer.load(find_folder(name))
-    if scorer is not None:
-        scorer.save(run.folder)
-
-
-def _tune(run: Run, prepared: Sequence[Prepared], device: str, progress: Progress) -> None:
-    """Choose decoder and thresholds on the images that each network did not see."""
-    if (run.folder / "tuned.toml").exists() or run.plan().task == "semantic":
-        return
-    model = Model.load(run.folder, device)
-    plan = model.plan
-    examples = tuning_examples(run, model, prepared, progress)
-    if not examples:
-        return
-    best, trials = tune(plan.representation, examples.values(), plan.working_spacing, progress("tune"))
-    write_text(run.folder / "tuning.json", json.dumps(trials) + "\n")
-    if plan.inference.scorer:
-        samples = [sample for sample in run.labelled() if sample.id in examples]
-        groups = deal(samples, plan.training.seed)
-        known = Scorer.load(run.folder)
-        scored = choose_scorer(examples, groups, best, known, progress("learn to choose"))
-        if scored is not None and scored.scorer.score > max(trial["dsb"] for trial in trials):
-            scored.scorer.save(run.folder)
-            best = scored.representation
-        else:
-            (run.folder / SCORER).unlink(missing_ok=True)
-    write_tuned(run.folder / "tuned.toml", best)
-
-
-def tuning_examples(
-    run: Run, model: Model, prepared: Sequence[Prepared], progress: Progress = silent
-) -> dict[str, Example]:
-    """Maps and truth by id of validation images, evenly spread: each by the network that did not see it."""
-    folds = [(i, ids) for i, (_, ids) in enumerate(folds_of(run)) if ids]
-    examples: dict[str, Example] = {}
-    for index, ids in folds:
-        own = without_fold(model, index)
-
-        def predict(sample: Prepared, own: Model = own) -> Example:
-            return maps_of(own, sample, every_head=True), truth_of(sample)
-
-        most = max(1, TUNE_IMAGES // len(folds))
-        chosen = spread([sample for sample in prepared if sample.id in ids], most)
-        examples |= collect_examples(chosen, predict, TUNE_BYTES // len(folds), progress("predict"))
-    return examples
 
 
 def validation_jobs(run: Run) -> list[tuple[int, Sample]]:

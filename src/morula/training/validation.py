@@ -47,6 +47,12 @@ def spread(samples: Sequence[SampleType], most: int) -> tuple[SampleType, ...]:
     return tuple(ordered[index] for index in chosen)
 
 
+def evenly(samples: Sequence[SampleType]) -> list[SampleType]:
+    """In an order in which those taken fall evenly over the list, however many they are."""
+    # As multiples of the golden ratio do.
+    return [samples[index] for index in sorted(range(len(samples)), key=lambda place: place * GOLDEN % 1)]
+
+
 def _modality(sample: Sample | Prepared) -> str:
     return sample.modality if isinstance(sample, Prepared) else sample.attributes.get("modality", "")
 
@@ -147,14 +153,13 @@ def collect_examples(
     """
     found: dict[str, Example] = {}
     left = most_bytes
-    # Multiples of the golden ratio fall evenly, however many of them are taken.
-    for index in sorted(range(len(samples)), key=lambda place: place * GOLDEN % 1):
-        maps, truth = predict(samples[index])
+    for sample in evenly(samples):
+        maps, truth = predict(sample)
         left -= truth.nbytes + sum(array.nbytes for array in maps.values())
         if found and left < 0:
             progress(len(samples), len(samples))
             break
-        found[samples[index].id] = (maps, truth)
+        found[sample.id] = (maps, truth)
         progress(len(found), len(samples))
     return found
 
