@@ -1,7 +1,7 @@
 """The decoder of a run: chosen in the end, on validation images."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from morula.prediction.model import Model
 from morula.prediction.scorer import Scorer, has_regions
 from morula.prediction.shipped import SCORER, find_folder
 from morula.preprocessing.prepare import Prepared
+from morula.representations import Representation
 from morula.training.run import Progress, Run, folds_of, silent
 from morula.training.scorer import Candidates, Lesson, choose_scorer, deal, with_regions
 from morula.training.validation import (
@@ -56,8 +57,8 @@ def tune_run(run: Run, prepared: Sequence[Prepared], device: str, progress: Prog
         samples = [sample for sample in run.labelled() if sample.id in examples]
         groups = deal(samples, plan.training.seed)
         known = Scorer.load(run.folder)
-        teachers = _teachers(run, model, prepared, progress("predict training images"))
-        scored = choose_scorer(examples, groups, best, known, progress("learn to choose"), teachers)
+        lessons = list(teachers(run, model, prepared, best, progress).values())
+        scored = choose_scorer(examples, groups, best, known, progress("learn to choose"), lessons)
         if scored is not None and scored.scorer.score > max(trial["dsb"] for trial in trials):
             scored.scorer.save(run.folder)
             best = scored.representation
@@ -84,24 +85,36 @@ def tuning_examples(
     return examples
 
 
-def _teachers(
-    run: Run, model: Model, prepared: Sequence[Prepared], progress: Callable[[int, int], None]
-) -> list[Lesson]:
-    """What a scorer learns from images that every network of the run learnt from."""
-    plan = model.plan
-    nested = with_regions(plan.representation)
+def teachers(
+    run: Run,
+    model: Model,
+    prepared: Sequence[Prepared],
+    representation: Representation,
+    progress: Progress = silent,
+) -> dict[str, Lesson]:
+    """What a scorer learns, by id, from images that every network of the run learnt from.
+
+    Args:
+        run: Its folds say which images these are.
+        model: Its networks.
+        prepared: The run's labelled images.
+        representation: With its tuned fields.
+        progress: As for `train`.
+    """
+    nested = with_regions(representation)
     held_out = {id_ for _, ids in folds_of(run) for id_ in ids}
     seen = [sample for sample in prepared if sample.id not in held_out]
     if nested is None or not seen:
-        return []
-    training, lessons = plan.training, []
+        return {}
+    training, show = model.plan.training, progress("predict training images")
+    lessons: dict[str, Lesson] = {}
     left = TEACH_SHARE * training.steps * training.batch_size * float(np.prod(training.patch_size))
     for done, sample in enumerate(evenly(spread(seen, len(seen))), 1):
         truth = truth_of(sample)
         left -= truth.size
         if left < 0:
             break
-        lessons.append(Candidates.of((maps_of(model, sample, every_head=True), truth), nested).lesson)
-        progress(done, len(seen))
-    progress(len(seen), len(seen))
+        lessons[sample.id] = Candidates.of((maps_of(model, sample, every_head=True), truth), nested).lesson
+        show(done, len(seen))
+    show(len(seen), len(seen))
     return lessons
