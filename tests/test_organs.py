@@ -121,3 +121,15 @@ def test_the_user_says_what_the_data_do_not(organs: Path, tmp_path: Path) -> Non
     done = morula(*words, "--set", "task=semantic", "--set", "classes.liver=1", "--set", "classes.spleen=2")
     assert done.exit_code == 0, done.output
     assert "spleen = 2" in (tmp_path / "run" / "plan.toml").read_text()
+
+
+def test_naming_classes_says_that_labels_are_classes(organs: Path, tmp_path: Path) -> None:
+    (organs / "dataset.json").write_text('{"file_ending": ".nii.gz"}')
+    words = ("plan", organs, "-o", tmp_path / "run", "--set", "classes.liver=1")
+    done = morula(*words, "--set", "classes.spleen=2")
+    assert done.exit_code == 0, done.output
+    assert 'task = "semantic"' in (tmp_path / "run" / "plan.toml").read_text()
+    for label, message in (("0", "greater than or equal to 1"), ("1", "two classes have the same label")):
+        bad = morula(*words[:3], tmp_path / f"bad{label}", *words[4:], "--set", f"classes.spleen={label}")
+        assert bad.exit_code == 2
+        assert message in " ".join(bad.output.split())

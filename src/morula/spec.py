@@ -123,7 +123,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: The file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         msg = f"{path} does not exist."
         raise InputError(msg) from None

@@ -1,5 +1,6 @@
 """Data sets in memory, and the images of a prediction."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,38 @@ def test_nothing_to_predict_is_refused(tmp_path: Path) -> None:
         find_images([tmp_path / "images"])
     with pytest.raises(InputError, match=r"no images in .*Known suffixes: \.bmp"):
         find_images([tmp_path])
+
+
+def test_what_a_prediction_wrote_into_a_folder_is_no_image(tmp_path: Path) -> None:
+    for name in ("a.png", "labels/a.tif", "overlays/a.png"):
+        (image if name.endswith("png") else lambda path: write_tiff(path, np.zeros((9, 9), np.uint8)))(
+            tmp_path / name
+        )
+    (tmp_path / "run.json").write_text("{}")
+    assert [stem for stem, _ in find_images([tmp_path])] == ["a"]
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputError, match=r"2 are labels, or lie in results"):
+        find_images([tmp_path])
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path: Path) -> None:
+    image(tmp_path / "sub" / "a.png")
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "aloop").symlink_to(".", target_is_directory=True)
+    image(tmp_path.parent / "elsewhere" / "b.png")
+    (tmp_path / "link").symlink_to(tmp_path.parent / "elsewhere", target_is_directory=True)
+    assert [stem for stem, _ in find_images([tmp_path])] == ["link/b", "sub/a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [(b"bad\xff.png", "not UTF-8"), (b"two\nlines.png", "line break")]
+)
+def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, name: bytes, message: str) -> None:
+    path = image(tmp_path / "a.png")
+    try:
+        path.rename(tmp_path / os.fsdecode(name))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(InputError, match=f"{message}.*Rename") as caught:
+        find_images([tmp_path])
+    str(caught.value).encode()

@@ -119,3 +119,26 @@ def test_a_bad_description_is_refused(text: str, message: str, tmp_path: Path) -
     write(make_dataset(tmp_path) / "dataset.toml", text)
     with pytest.raises(InputError, match=message):
         open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize("header", ["image,label", "image,Labels", "image,masks"])
+def test_a_misspelt_column_is_named(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "index.csv"
+    path.write_text(f"{header}\na.png,b.png\n")
+    with pytest.raises(InputError, match=r"unknown column .*Did you mean 'labels'"):
+        read_index(path)
+
+
+def test_blanks_around_columns_do_not_count_and_a_label_may_be_an_attribute(tmp_path: Path) -> None:
+    path = tmp_path / "index.csv"
+    path.write_text("id, label ,fold\na,treated,0\n")
+    assert read_index(path) == [{"id": "a", "label": "treated", "fold": "0"}]
+
+
+def test_a_description_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    (tmp_path / "dataset.toml").write_text('task = "instances"\n', encoding="utf-8-sig")
+    assert read_description(tmp_path).task == "instances"
+    (tmp_path / "dataset.toml").write_text("task =")
+    with pytest.raises(InputError) as caught:
+        read_description(tmp_path)
+    assert str(caught.value).count("dataset.toml") == 1

@@ -1,9 +1,10 @@
 import re
 
 import pytest
+from pydantic import ValidationError
 
 from morula.errors import InputError
-from morula.planning.plan import Plan
+from morula.planning.plan import Augmentation, Plan
 from morula.planning.planner import make_plan
 
 
@@ -68,3 +69,12 @@ def test_the_patch_fits_the_network(tmp_path, plan):
     divisors = list(plan.network.divisors(plan.ndim))
     with pytest.raises(InputError, match=re.escape(f"must be multiples of {divisors}")):
         Plan.load(tmp_path / "plan.toml")
+
+
+@pytest.mark.parametrize("name", ["zoom", "zoom_to_px", "gamma_range", "blur_px", "noise_range"])
+def test_a_range_rises(name: str) -> None:
+    assert getattr(Augmentation(**{name: (1.0, 1.0)}), name) == (1, 1)
+    with pytest.raises(ValidationError, match="lower end first"):
+        Augmentation(**{name: (3.0, 1.0)})
+    with pytest.raises(ValidationError):
+        Augmentation(zoom=(0.0, 1.0))

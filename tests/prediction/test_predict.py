@@ -12,6 +12,7 @@ import pytest
 
 from echo import echo_plan, save_run
 from morula.data.formats import read_labels
+from morula.data.lock import hold
 from morula.data.sample import Image
 from morula.errors import InputError
 from morula.evaluation.report import PredictReport
@@ -335,3 +336,21 @@ def test_without_mirror_images_everything_is_done_anew(run: Path, images: Path, 
     assert again.done == first.done
     assert again.skipped == 0
     assert json.loads((out / "run.json").read_text())["command"].endswith("--mirror all")
+
+
+def test_results_go_neither_among_the_images_nor_over_something_else(run: Path, images: Path, tmp_path: Path):
+    before = sorted(images.rglob("*"))
+    with pytest.raises(InputError, match="is the folder of the images"):
+        predict([images], images, model=run)
+    (tmp_path / "labels").mkdir()
+    for folder in (tmp_path, run):
+        with pytest.raises(InputError, match=r"holds a .*Choose another folder with -o"):
+            predict([images], folder, model=run)
+    assert sorted(images.rglob("*")) == before
+    assert not list((tmp_path / "labels").iterdir())
+
+
+def test_two_predictions_do_not_work_in_one_folder(run: Path, images: Path, tmp_path: Path):
+    predict([images / "a.png"], tmp_path / "out", model=run)
+    with hold(tmp_path / "out"), pytest.raises(InputError, match="another process is working"):
+        predict([images], tmp_path / "out", model=run)

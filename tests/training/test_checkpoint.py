@@ -35,7 +35,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path):
     saved, other = parts_of(0), parts_of(1)
     state = {"step": 3, "best": {"score": 0.5}, "stale": 1, "plan": "abc"}
     save_checkpoint(tmp_path / "fold_0/checkpoint.safetensors", **saved, state=state)
-    assert load_checkpoint(tmp_path / "fold_0/checkpoint.safetensors", **other) == state
+    assert load_checkpoint(tmp_path / "fold_0/checkpoint.safetensors", "abc", **other) == state
     before, after = everything(saved), everything(other)
     assert len(before) == len(after)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -44,8 +44,8 @@ def test_what_is_saved_is_loaded(tmp_path: Path):
 def test_an_average_that_shares_its_memory_with_the_network_is_saved(tmp_path: Path):
     parts = parts_of(0)
     parts["average"] = parts["network"].state_dict()
-    save_checkpoint(tmp_path / "a.safetensors", **parts, state={})
-    assert load_checkpoint(tmp_path / "a.safetensors", **parts_of(1)) == {}
+    save_checkpoint(tmp_path / "a.safetensors", **parts, state={"plan": "abc"})
+    assert load_checkpoint(tmp_path / "a.safetensors", "abc", **parts_of(1)) == {"plan": "abc"}
 
 
 def test_weights_hold_facts_as_text(tmp_path: Path):
@@ -60,22 +60,23 @@ def test_weights_hold_facts_as_text(tmp_path: Path):
 
 def test_a_damaged_file_is_named(tmp_path: Path):
     path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, **parts_of(0), state={"step": 3})
+    save_checkpoint(path, **parts_of(0), state={"step": 3, "plan": "abc"})
     whole = path.read_bytes()
     for content in (b"", b"no tensors", whole[: len(whole) // 2]):
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"checkpoint\.safetensors is damaged .*Delete it"):
-            load_checkpoint(path, **parts_of(0))
+            load_checkpoint(path, "abc", **parts_of(0))
 
 
-def test_the_checkpoint_of_another_network_is_refused(tmp_path: Path):
+def test_the_checkpoint_of_another_plan_is_refused(tmp_path: Path):
+    """Before its tensors are compared, one by one, with those of another network."""
     path = tmp_path / "checkpoint.safetensors"
-    save_checkpoint(path, **parts_of(0, width=8), state={})
-    with pytest.raises(InputError, match="belongs to another plan"):
-        load_checkpoint(path, **parts_of(0))
+    save_checkpoint(path, **parts_of(0, width=8), state={"plan": "old"})
+    with pytest.raises(InputError, match=r"made by another plan \(old, now abc\). Put plan.toml back"):
+        load_checkpoint(path, "abc", **parts_of(0))
     save_weights(path, {"network.0.weight": torch.ones(1)})
-    with pytest.raises(InputError, match="belongs to another plan"):
-        load_checkpoint(path, **parts_of(0))
+    with pytest.raises(InputError, match="is damaged"):
+        load_checkpoint(path, "abc", **parts_of(0))
 
 
 @pytest.mark.parametrize(("number", "reason"), [(errno.ENOSPC, "disk is full"), (errno.EDQUOT, "quota")])

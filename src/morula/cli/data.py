@@ -66,7 +66,7 @@ def prepare(
     select: Selection = None,
 ) -> None:
     """Plan if need be, and write the images and labels as training reads them."""
-    from morula.training.lock import hold
+    from morula.data.lock import hold
 
     run = _planned(out, request_of(data, recipe=recipe, changes=changes, select=select))
     with hold(out), Progress() as progress:
@@ -77,7 +77,7 @@ def prepare(
 
 def _planned(out: Path, request: "Request") -> "Run":
     """The run of `out`, with its plan."""
-    from morula.training.lock import hold
+    from morula.data.lock import hold
     from morula.training.run import plan_run, start_run
 
     run = start_run(out, request)

@@ -43,6 +43,10 @@ PixelSize = Annotated[
 Device = Annotated[str, typer.Option(metavar="NAME", help="cpu, cuda or cuda:1.")]
 
 
+LEAST_DIAMETER, MOST_DIAMETER = 1.0, 10_000.0
+"""Of objects that ``--diameter`` may name, in pixels."""
+
+
 def request_of(
     data: Path,
     *,
@@ -124,7 +128,10 @@ def parse_diameter(text: str) -> float | Literal["auto", "trained"]:
         diameter = float(text)
     except ValueError:
         diameter = 0.0
-    if not 0 < diameter < float("inf"):
-        msg = f"--diameter {text!r}: expected a number of pixels such as 30, or auto, or trained."
+    if not LEAST_DIAMETER <= diameter <= MOST_DIAMETER:
+        msg = (
+            f"--diameter {text!r}: expected a number of pixels such as 30, from {LEAST_DIAMETER:g} to "
+            f"{MOST_DIAMETER:g}, or auto, or trained."
+        )
         raise InputError(msg)
     return diameter

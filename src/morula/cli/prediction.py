@@ -130,7 +130,7 @@ def predict(
     if summary.zooms:
         low, high = min(summary.zooms), max(summary.zooms)
         by = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        say(f"{len(summary.zooms)} resampled by {by}, to a scale that the model knows (--diameter).")
+        say(f"{len(summary.zooms)} resampled by {by}, to the scale that the model knows.")
     _show_first(summary, out)
     say(f"Report: {out / 'report.html'}")
     show_warnings(summary.warnings)

@@ -18,6 +18,9 @@ IMAGE_FOLDERS = ("images", "imgs", "image", "img")
 LABEL_FOLDERS = ("labels", "masks", "label", "mask")
 """Names of a folder of labels."""
 
+RESULT_FOLDERS = ("labels", "overlays")
+"""Names of the folders of label files and pictures that a prediction writes beside its ``run.json``."""
+
 UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 """Names of a folder of images that have no labels on purpose."""
 
@@ -129,23 +132,50 @@ def default_class_name(label: int) -> str:
 def images_below(folder: Path) -> list[Path]:
     """Image files at any depth below `folder`, sorted; hidden ones are passed over.
 
-    A ``.zarr`` folder is one image.
+    A ``.zarr`` folder is one image. Links that lead back to a folder that they are in are not followed.
+
+    Raises:
+        InputError: A folder cannot be read, or a name is not UTF-8.
     """
+    return _images_below(folder, ())
+
+
+def _images_below(folder: Path, above: tuple[Path, ...]) -> list[Path]:
     found: list[Path] = []
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         msg = f"{folder} cannot be read: {error.strerror or error}. Give an existing folder."
         raise InputError(msg) from error
+    inside = (*above, folder.resolve())
     for entry in entries:
         if entry.name.startswith("."):
             continue
         zarr = entry.name.lower().endswith(".zarr")
         if entry.is_dir() and not zarr:
-            found += images_below(entry)
+            if entry.resolve() not in inside:
+                found += _images_below(entry, inside)
         elif is_image_name(entry) and entry.is_dir() == zarr:
-            found.append(entry)
+            found.append(_printable(entry))
     return found
+
+
+def _printable(path: Path) -> Path:
+    """Refuse a name that no table or report can hold.
+
+    Raises:
+        InputError: Names it as far as that can be done.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        name = str(path).encode(errors="backslashreplace").decode()
+        msg = f"{name}: the name is not UTF-8 (it may come from an old archive). Rename the file or folder."
+        raise InputError(msg) from None
+    if any(ord(letter) < ord(" ") for letter in path.name):
+        msg = f"{str(path)!r}: the name holds a control character, such as a line break. Rename the file."
+        raise InputError(msg)
+    return path
 
 
 def id_of(path: Path, folder: Path) -> str:
@@ -170,20 +200,23 @@ def find_images(paths: Sequence[Path]) -> list[tuple[str, Path]]:
         InputError: A path does not exist, no image is found, or two files would have the same stem.
     """
     found: list[tuple[str, str, Path]] = []
+    passed_over = 0
     for path in paths:
         if not path.exists():
             msg = f"{path} does not exist. Give image files or folders of images."
             raise InputError(msg)
         if path.is_dir() and not path.name.lower().endswith(".zarr"):
-            files = [file for file in images_below(path) if not _passed_over(file, path)]
+            every = images_below(path)
+            files = [file for file in every if not _passed_over(file, path)]
+            passed_over += len(every) - len(files)
             found += [(id_of(file, path), path.resolve().name, file) for file in files]
         else:
             found.append((stem_of(path), path.resolve().parent.name, path))
     if not found:
-        msg = (
-            f"no images in {', '.join(map(str, paths))}. Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}."
-        )
-        raise InputError(msg)
+        msg = f"no images in {', '.join(map(str, paths))}."
+        if passed_over:
+            msg += f" {passed_over} are labels, or lie in results of a prediction (a folder with run.json)."
+        raise InputError(f"{msg} Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}.")
     once = {path.resolve(): (stem, root, path) for stem, root, path in reversed(found)}.values()
     roots: dict[str, set[str]] = defaultdict(set)
     for stem, root, _ in once:
@@ -214,4 +247,6 @@ def _passed_over(file: Path, root: Path) -> bool:
             return True
         if folder.name and (whole / "run.json").exists():
             return True
-    return False
+    # The images of a folder that once received results count, the results do not.
+    first = file.relative_to(root).parts[0]
+    return first in RESULT_FOLDERS and (root / "run.json").exists()

@@ -57,6 +57,19 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def make_folder(folder: Path) -> Path:
+    """`folder`, made with its parents where it is missing.
+
+    Raises:
+        InputError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _writing(folder, error) from error
+    return folder
+
+
 def _flush(part: Path) -> None:
     # A full quota on a network disk shows only when the bytes have to arrive.
     with part.open("rb+") as file:

@@ -16,6 +16,13 @@ from morula.spec import Spec, read_toml, validate
 Rows = Mapping[str, Mapping[str, str]]
 """Index rows by sample id."""
 
+_MISSPELT = {
+    **dict.fromkeys(("label", "labels", "mask", "masks", "label_file"), "labels"),
+    **dict.fromkeys(("image", "images", "img", "image_file"), "image"),
+    **{name: name for name in ("id", "fold", "group")},
+}
+"""Names of columns in small letters, and what is meant."""
+
 _NOT_ATTRIBUTES = ("id", "image", "labels", "fold")
 
 
@@ -84,6 +91,8 @@ def read_description(root: Path) -> Description:
     try:
         return validate(Description, read_toml(path))
     except InputError as error:
+        if str(path) in str(error):
+            raise
         msg = f"{path}: {error}"
         raise InputError(msg) from error
 
@@ -100,7 +109,9 @@ def read_index(path: Path) -> list[dict[str, str]]:
             header = file.readline()
             file.seek(0)
             delimiter = max(",;\t", key=header.count)
-            rows = list(csv.DictReader(file, delimiter=delimiter))
+            reader = csv.DictReader(file, delimiter=delimiter)
+            reader.fieldnames = _columns(reader.fieldnames or (), path)
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         msg = f"{path} cannot be read as a table: {error}. Save it as CSV in UTF-8."
         raise InputError(msg) from error
@@ -117,6 +128,23 @@ def read_index(path: Path) -> list[dict[str, str]]:
         _check_id(key, row[key], f"{path}, line {number}")
         seen.add(row[key])
     return rows
+
+
+def _columns(names: Sequence[str], path: Path) -> list[str]:
+    """Names of the columns, without blanks around them.
+
+    Raises:
+        InputError: One looks like a column that decides something, but is spelt otherwise.
+    """
+    columns = [name.strip() for name in names]
+    for name in columns:
+        meant = _MISSPELT.get(name.lower(), name)
+        # Beside ids, a column of labels may tell anything about an image.
+        elsewhere = meant == "labels" and "image" not in columns
+        if meant != name and meant not in columns and not elsewhere:
+            msg = f"{path}: unknown column {name!r}. Did you mean {meant!r}? Rename it."
+            raise InputError(msg)
+    return columns
 
 
 def _check_id(key: str, value: str, place: str) -> None:

@@ -155,8 +155,6 @@ def _indexed(root: Path, table: list[dict[str, str]]) -> _Found | None:
     samples = []
     for row in table:
         image = root / row["image"]
-        if not image.exists():
-            continue
         labels = (root / row["labels"],) if row.get("labels") else ()
         samples.append(Sample(row.get("id") or _id_of_row(root, row["image"]), (image,), labels))
     return _Found(samples)

@@ -8,6 +8,7 @@ from typing import Any
 
 from morula.data.files import write_atomic
 from morula.data.formats import read_labels
+from morula.data.outputs import claim
 from morula.data.sample import Image, Sample
 from morula.errors import InputError
 from morula.evaluation.evaluate_classes import classes_of, compare_cases, read_run, score_cases
@@ -56,6 +57,7 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
         InputError: Nothing can be scored: missing folders, no pairs, every file unreadable, unknown column,
             an IoU threshold that is not above 0 and at most 1.
     """
+    claim(out, "an evaluation")
     levels = iou_levels(iou)
     pairing = pair_files(predicted, truth, select)
     other = pair_files(compare, truth, select) if compare else None

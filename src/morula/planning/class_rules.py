@@ -45,7 +45,7 @@ def of_input(facts: Fingerprint, channels: Sequence[str], normalization: str | N
     """
     ids = tuple(item.label for item in facts.classes)
     unnamed = [item for item in facts.classes if item.name == default_class_name(item.label)]
-    why = "as the data set says"
+    why = "named by the data set, or by --set"
     if unnamed:
         why = (
             f"the data give no names. Name all, above all those of one side, which must not be mirrored: "

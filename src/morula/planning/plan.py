@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
+from morula.errors import InputError
 from morula.networks import AnyNetwork
 from morula.representations import AnyRepresentation, Task
 from morula.spec import Spec, dump_toml, read_toml, validate
@@ -36,7 +37,7 @@ class Scaling(Spec, frozen=True):
     kind: Literal["native", "spacing"] = "native"
     """``native``: `factor` times the input grid; ``spacing``: resampled to `spacing_um`."""
 
-    factor: float = Field(default=1.0, gt=0)
+    factor: float = Field(default=1.0, ge=0.01, le=100)
     """Working pixels per input pixel, for ``native``."""
 
     spacing_um: tuple[float, ...] | None = None
@@ -103,7 +104,7 @@ class Augmentation(Spec, frozen=True):
     rotate: float = Field(default=0.5, ge=0, le=1)
     """Probability of a rotation by any angle in the plane of the last two axes."""
 
-    zoom: tuple[float, float] = (0.5, 2.0)
+    zoom: tuple[PositiveFloat, PositiveFloat] = (0.5, 2.0)
     """Range of the zoom factor, drawn log-uniformly; (1, 1) switches it off."""
 
     zoom_probability: float = Field(default=0.5, ge=0, le=1)
@@ -179,6 +180,15 @@ class Augmentation(Spec, frozen=True):
     copy_paste: float = Field(default=0.0, ge=0, le=1)
     """Probability that objects of another patch are pasted in."""
 
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> "Augmentation":
+        for name in ("zoom", "zoom_to_px", "gamma_range", "blur_px", "noise_range"):
+            low, high = getattr(self, name) or (0, 0)
+            if low > high:
+                msg = f"{name} = [{low:g}, {high:g}]: expected the lower end first"
+                raise ValueError(msg)
+        return self
+
     def calmed(self, factor: float) -> "Augmentation":
         """The same with every change of intensities, size and content `factor` times as likely.
 
@@ -246,7 +256,7 @@ class Training(Spec, frozen=True):
     snapshots: int = Field(default=0, ge=0)
     """Weights that are kept on the way, at equal shares of the steps; self-training by ST++ compares them."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """Same seed, same weights."""
 
 
@@ -335,7 +345,12 @@ class Plan(Spec, frozen=True):
         Raises:
             InputError: The file is missing or broken, or a key or value is unknown.
         """
-        return validate(cls, read_toml(path))
+        table = read_toml(path)
+        try:
+            return validate(cls, table)
+        except InputError as error:
+            msg = f"{path}: {error}"
+            raise InputError(msg) from error
 
     def dumps(self, reasons: dict[str, str] | None = None) -> str:
         """The plan as TOML text, each decision under the reason for it (dotted key to reason)."""

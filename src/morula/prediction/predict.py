@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from morula.data.axes import show
-from morula.data.files import write_atomic
+from morula.data.files import make_folder, write_atomic
 from morula.data.formats import read_image, write_labels
 from morula.data.image_checks import check_image
+from morula.data.lock import hold
 from morula.data.nifti import is_nifti, write_nifti_labels
+from morula.data.outputs import claim
 from morula.data.sample import Image
 from morula.errors import InputError
 from morula.labels.measure import measure
@@ -102,7 +104,8 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         progress: Called with images (one image: tiles) done and all.
 
     Raises:
-        InputError: No images, an unknown model, device, engine, mirror or export, or `out` cannot be written.
+        InputError: No images, an unknown model, device, engine, mirror or export; or `out` cannot be written,
+            holds something else, or is being worked in.
     """
     start = time.monotonic()
     for name in export:
@@ -113,23 +116,39 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         msg = f"unknown mirror {nearest(mirror, list(get_args(Mirror)))}"
         raise InputError(msg)
     given = list(images.values()) if isinstance(images, Mapping) else images
+    _check_out(out, given)
     found = find_inputs(images, read_plan(find_folder(model)).channels, channels=channels, axes=axes)
     spacing = (pixel_size,) if isinstance(pixel_size, int | float) else pixel_size
     options = Options(axes, channels, spacing, diameter, device, engine, mirror, tuple(export))
-    record = Record.resume(out, _header(given, out, model, options))
-    todo = [each for each in found if not record.finished(each, _exports(each.id, export))]
-    for each in todo:
-        record.rows.pop(each.id, None)
-    record.save(now=True)
-    job = _Job(out, options, record, Measurements(out, record.rows))
-    if todo:
-        job.run(todo, _load(model, options, record), workers, progress, len(found))
-    record.header["seconds"] = round(time.monotonic() - start, 3)
-    record.header["peak_memory_mb"] = peak_memory_mb()
-    record.save(now=True)
-    record.save_table()
+    header = _header(given, out, model, options)
+    with hold(make_folder(out)):
+        record = Record.resume(out, header)
+        todo = [each for each in found if not record.finished(each, _exports(each.id, export))]
+        for each in todo:
+            record.rows.pop(each.id, None)
+        record.save(now=True)
+        job = _Job(out, options, record, Measurements(out, record.rows))
+        if todo:
+            job.run(todo, _load(model, options, record), workers, progress, len(found))
+        record.header["seconds"] = round(time.monotonic() - start, 3)
+        record.header["peak_memory_mb"] = peak_memory_mb()
+        record.save(now=True)
+        record.save_table()
     rows = tuple(record.rows[each.id] for each in found)
     return PredictSummary(out, rows, len(found) - len(todo), time.monotonic() - start)
+
+
+def _check_out(out: Path, images: Sequence[Path]) -> None:
+    """Refuse to write among the images or over something else.
+
+    Raises:
+        InputError: `out` is a folder of images, or holds other work.
+    """
+    for path in images:
+        if path.is_dir() and path.resolve() == out.resolve():
+            msg = f"{out} is the folder of the images. Choose another one for the results with -o."
+            raise InputError(msg)
+    claim(out, "a prediction")
 
 
 def _load(model: str | Path, options: Options, record: Record) -> Model:

@@ -49,9 +49,16 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, *, network: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
+    path: Path, plan: str, *, network: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
     """Fill network, average and optimiser from `path`; the `state` given to `save_checkpoint`.
+
+    Args:
+        path: What `save_checkpoint` wrote.
+        plan: Hash of the plan, which the state must have under ``plan``.
+        network: To be filled.
+        average: To be filled.
+        optimizer: To be filled.
 
     Raises:
         InputError: The file is damaged or belongs to another plan.
@@ -60,6 +67,12 @@ def load_checkpoint(
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             state = json.loads(file.metadata()["state"])
+        if state["plan"] != plan:
+            msg = (
+                f"{path} was made by another plan ({state['plan']}, now {plan}). "
+                "Put plan.toml back as it was, or train into a new folder."
+            )
+            raise InputError(msg)
         network.load_state_dict(_below("network.", tensors))
         for name, tensor in _below("average.", tensors).items():
             average[name].copy_(tensor)
@@ -70,7 +83,7 @@ def load_checkpoint(
             slots.setdefault(int(index), {})[slot] = tensor
         optimizer.load_state_dict({**table, "state": slots})
     except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        msg = f"{path} is damaged or belongs to another plan ({error}). Delete it to train this fold anew."
+        msg = f"{path} is damaged ({error}). Delete it to train this fold anew."
         raise InputError(msg) from error
     return state
 

@@ -30,6 +30,8 @@ from morula.data.check import check
 from morula.data.dataset import Dataset
 from morula.data.files import write_text
 from morula.data.formats import write_labels
+from morula.data.lock import hold
+from morula.data.outputs import claim
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.evaluation.comparison import Entrant, csv_text, score_contest, summarize_contest
@@ -45,7 +47,6 @@ from morula.planning.rules import working_zoom
 from morula.planning.settings import check_settings
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
-from morula.training.lock import hold
 from morula.training.run import (
     Progress,
     Request,
@@ -128,6 +129,7 @@ def compare(  # noqa: PLR0913 - each is an option of the verb
     _check_rules(rules, recipes)
     wanted = {column: tuple(sorted(values)) for column, values in (select or {}).items()}
     dataset = as_told(open_selected(data, wanted), overrides)
+    claim(out, "a comparison of recipes")
     held_out = _hold_out(dataset, rules, wanted, out, progress)
     test = set(held_out["test"])
     samples = tuple(sample for sample in dataset.labelled if sample.id in test)

@@ -140,13 +140,7 @@ class Trainer:
             (self.folder / "journal.jsonl").unlink(missing_ok=True)
             return
         parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
-        self.state = load_checkpoint(self.checkpoint, **parts)
-        if self.state["plan"] != self.plan.hash:
-            msg = (
-                f"{self.checkpoint} was made by another plan ({self.state['plan']}, now {self.plan.hash}). "
-                "Put plan.toml back as it was, or train into a new folder."
-            )
-            raise InputError(msg)
+        self.state = load_checkpoint(self.checkpoint, self.plan.hash, **parts)
         self._sums = self.state["sums"]
         journal = self.folder / "journal.jsonl"
         lines = journal.read_text().splitlines() if journal.exists() else []

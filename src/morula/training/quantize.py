@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from morula.data.lock import hold
 from morula.errors import InputError
 from morula.evaluation.evaluate import score_pairs
 from morula.planning.plan import Plan
@@ -15,7 +16,6 @@ from morula.prediction.model import Model, load_network
 from morula.prediction.shipped import weight_files
 from morula.preprocessing.prepare import name_modalities
 from morula.training.batches import Patches, stream
-from morula.training.lock import hold
 from morula.training.run import Progress, Run, folds_of, silent
 from morula.training.train import predictions, validation_jobs
 

@@ -25,8 +25,11 @@ from pydantic import Field
 from morula.data import splits
 from morula.data.check import check
 from morula.data.dataset import Dataset
-from morula.data.files import write_text
+from morula.data.files import make_folder, write_text
+from morula.data.index import Description
 from morula.data.layouts import open_dataset
+from morula.data.lock import hold
+from morula.data.outputs import claim
 from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.errors import InputError
@@ -41,7 +44,6 @@ from morula.planning.settings import check_settings
 from morula.prediction.shipped import find_folder, read_plan
 from morula.preprocessing.prepare import Prepared, prepare
 from morula.spec import Spec, dump_toml, read_toml, validate
-from morula.training.lock import hold
 
 Progress = Callable[[str], Callable[[int, int], None]]
 """Gives, for the name of a stage, a function that is called with (done, total)."""
@@ -125,7 +127,14 @@ class Run:
 
     def problems(self) -> tuple[Problem, ...]:
         """What the doctor found in the selected samples, and in the data set as a whole."""
-        rows = json.loads(self.check_path.read_text(encoding="utf-8"))["problems"]
+        try:
+            rows = json.loads(self.check_path.read_text(encoding="utf-8"))["problems"]
+        except (OSError, ValueError, KeyError) as error:
+            msg = (
+                f"{self.check_path} is missing or broken ({type(error).__name__}). `morula plan` writes it: "
+                "copy the run folder again, or plan into a new one."
+            )
+            raise InputError(msg) from error
         return tuple(Problem(**{**row, "path": Path(row["path"])}) for row in rows)
 
     def fold(self, number: int) -> Path:
@@ -200,7 +209,15 @@ def as_told(dataset: Dataset, overrides: Sequence[str]) -> Dataset:
     """What the labels mean, where the user says so by ``--set`` rather than in the data set."""
     told = parse_overrides(overrides)
     known = {key: told[key] for key in ("task", "classes") if key in told}
-    return replace(dataset, **known) if known else dataset
+    if not known:
+        return dataset
+    try:
+        meaning = validate(Description, {"task": "semantic" if "classes" in known else None, **known})
+    except InputError as error:
+        msg = f"--set: {error}"
+        raise InputError(msg) from error
+    classes = meaning.classes or dataset.classes
+    return replace(dataset, task=meaning.task, classes={} if meaning.task == "instances" else classes)
 
 
 def start_run(folder: Path, request: Request) -> Run:
@@ -222,12 +239,8 @@ def start_run(folder: Path, request: Request) -> Run:
     # A request that came to no plan may be mended; what is wrong is told before anything is written.
     _check_options(request)
     open_selected(Path(request.data), request.select)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"{folder} cannot be made: {error}. Choose another output folder."
-        raise InputError(msg) from error
-    with hold(folder):
+    claim(folder, "a training run")
+    with hold(make_folder(folder)):
         write_text(run.request_path, dump_toml(request.model_dump(exclude_none=True)))
     return run
 

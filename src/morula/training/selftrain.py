@@ -30,6 +30,7 @@ import numpy as np
 
 from morula.data.dataset import Dataset
 from morula.data.files import write_text
+from morula.data.lock import hold
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.evaluation.reliability import (
@@ -49,7 +50,6 @@ from morula.planning.retraining import Method, plan_round
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
 from morula.spec import Spec, dump_toml, read_reasons, read_toml, validate
-from morula.training.lock import hold
 from morula.training.pseudo import count_labelled, find_unlabelled, label_images
 from morula.training.run import Progress, Run, folds_of, silent
 from morula.training.train import train

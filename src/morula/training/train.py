@@ -15,6 +15,7 @@ from torch import Tensor
 from morula.data.dataset import Dataset
 from morula.data.files import write_text
 from morula.data.layouts import open_dataset
+from morula.data.lock import hold
 from morula.data.problems import Problem
 from morula.data.sample import Sample
 from morula.errors import InputError
@@ -34,7 +35,6 @@ from morula.prediction.shipped import CALIBRATION, find_folder, weight_files
 from morula.preprocessing.geometry import select_channels
 from morula.preprocessing.prepare import Prepared, name_modalities
 from morula.training.decoder import inherit_scorer, tune_run
-from morula.training.lock import hold
 from morula.training.loop import train_fold
 from morula.training.more_labels import would_more_labels_help
 from morula.training.pace import fix_steps

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from morula.data.lock import hold
 from morula.errors import InputError
-from morula.training.lock import hold
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from morula.training.lock import hold
+from morula.data.lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
