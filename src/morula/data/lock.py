@@ -18,7 +18,7 @@ NAME = ".lock"
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path, name: str = NAME) -> Iterator[None]:
     """Hold a run folder for this process.
 
     The lock is the operating system's: it ends with the process, however that ends, so that a killed run can
@@ -26,11 +26,12 @@ def hold(folder: Path) -> Iterator[None]:
 
     Args:
         folder: An existing folder.
+        name: Of the file; work that calls other work on the same folder has a lock of its own.
 
     Raises:
         InputError: Another process holds it, or it cannot be written to.
     """
-    path = folder / NAME
+    path = folder / name
     try:
         file = path.open("a")
     except OSError as error:

@@ -149,8 +149,8 @@ def selftrain(
     _check(request)
     images = find_unlabelled(work.teacher, [Path(path) for path in request.unlabelled])
     _start(work)
-    # Not `out` itself, which the training of the last round holds.
-    with hold(work.pseudo(1)):
+    # The training of the last round holds `out` as every training does.
+    with hold(out, ".selftrain.lock"):
         failed = _run_rounds(work, images)
         facts = _round_facts(work)
         write_text(out / "rounds.json", json.dumps(facts, indent=1) + "\n")
