@@ -163,7 +163,8 @@ def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
     if set(axes) - set("CSZYXT") or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes):
         _refuse(
             "wrong option",
-            f"--axes {axes}: expected each of Y and X, and perhaps Z, C, S (RGB samples) or T, once.",
+            f"--axes {axes} (or axes in dataset.toml): expected each of Y and X, and perhaps Z, C, "
+            "S (RGB samples) or T, once.",
             "Give one letter per axis of the array, in its order, such as ZYX.",
         )
     for pixels in (raw.pixels, raw.pixels.squeeze()):

@@ -80,7 +80,10 @@ def class_facts(samples: Sequence[ClassSample], names: Mapping[str, int]) -> tup
     if strange or not found:
         have = ", ".join(f"{label} {name}" for label, name in known.items()) or "none"
         what = f"hold the label {strange[0]}, which has no name" if strange else "hold no class"
-        msg = f"the labels {what}; the classes are: {have}. Mend [classes] in dataset.toml, or the labels."
+        msg = (
+            f"the labels {what}; the classes are: {have}. Mend [classes] in dataset.toml (or --set classes), "
+            "or the labels."
+        )
         raise InputError(msg)
     rows = []
     for label in sorted(known):
