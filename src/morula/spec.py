@@ -179,6 +179,8 @@ def read_reasons(text: str) -> dict[str, str]:
     {'training.steps': 'fits the budget'}
     >>> read_reasons('[classes]\n# from the data\n"left kidney" = 1\n')
     {'classes.left kidney': 'from the data'}
+    >>> read_reasons('[training]\n# mine\naugmentation.zoom = [\n1, 2]\n# so\n"a = b" = 1\n')
+    {'training.augmentation.zoom': 'mine', 'training.a = b': 'so'}
     """
     reasons: dict[str, str] = {}
     prefix, pending = "", ""
@@ -189,6 +191,14 @@ def read_reasons(text: str) -> dict[str, str]:
         elif line.startswith("["):
             prefix = line.strip("[] ") + "."
         elif sign and pending:
-            reasons[prefix + next(iter(tomllib.loads(f"{key} = 0")))] = pending
+            reasons[prefix + _key_of(line, key)] = pending
             pending = ""
     return reasons
+
+
+def _key_of(line: str, bare: str) -> str:
+    """The dotted key of a line of TOML, without quotes; `bare` where the value goes on in the next line."""
+    try:
+        return next(iter(flat(tomllib.loads(line))))
+    except (tomllib.TOMLDecodeError, StopIteration):
+        return bare.strip()

@@ -154,6 +154,7 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, name: bytes, m
         path.rename(tmp_path / os.fsdecode(name))
     except OSError:
         pytest.skip("this file system has no such names")
-    with pytest.raises(InputError, match=f"{message}.*Rename") as caught:
-        find_images([tmp_path])
-    str(caught.value).encode()
+    for given in ([tmp_path], list(tmp_path.iterdir())):
+        with pytest.raises(InputError, match=f"{message}.*Rename") as caught:
+            find_images(given)
+        str(caught.value).encode()

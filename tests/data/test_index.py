@@ -133,6 +133,8 @@ def test_blanks_around_columns_do_not_count_and_a_label_may_be_an_attribute(tmp_
     path = tmp_path / "index.csv"
     path.write_text("id, label ,fold\na,treated,0\n")
     assert read_index(path) == [{"id": "a", "label": "treated", "fold": "0"}]
+    path.write_text("id,Image\na,1\n")
+    assert read_index(path) == [{"id": "a", "Image": "1"}]
 
 
 def test_a_description_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:

@@ -262,3 +262,10 @@ def test_a_big_tiff_of_a_data_set_is_not_read_when_it_is_opened(
     lay(tmp_path, "images/a.tif", "labels/a.tif")
     monkeypatch.delattr(tifffile, "TiffFile")
     assert len(open_dataset(tmp_path).samples) == 1
+
+
+def test_an_index_with_bare_names_joins_images_in_their_folder(tmp_path: Path) -> None:
+    make_dataset(tmp_path, 2)
+    (tmp_path / "index.csv").write_text("image,fold\n0.png,1\n1.png,0\n")
+    samples = open_dataset(tmp_path).samples
+    assert [(sample.id, sample.fold, len(sample.labels)) for sample in samples] == [("0", 1, 1), ("1", 0, 1)]

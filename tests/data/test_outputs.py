@@ -28,7 +28,7 @@ def test_a_folder_is_kept_for_its_own_kind(tmp_path: Path, mark: str, kind):
             claim(tmp_path, other)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("name", ["labels", "images", "masks"])
+@pytest.mark.parametrize("name", ["labels", "masks"])
 def test_a_data_set_is_no_output_folder(tmp_path: Path, name: str):
     (tmp_path / name).mkdir()
     with pytest.raises(InputError, match="holds a data set"):

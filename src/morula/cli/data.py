@@ -107,7 +107,7 @@ def _show_plan(run: "Run") -> None:
 
 def _brief(values: dict[str, Any], key: str) -> str:
     """A decision's value; of a whole table, its kind."""
-    return _plain(values[key] if key in values else values[f"{key}.kind"])
+    return _plain(values[key] if key in values else values.get(f"{key}.kind", ""))
 
 
 def _plain(value: Any) -> str:

@@ -172,8 +172,8 @@ def _printable(path: Path) -> Path:
         name = str(path).encode(errors="backslashreplace").decode()
         msg = f"{name}: the name is not UTF-8 (it may come from an old archive). Rename the file or folder."
         raise InputError(msg) from None
-    if any(ord(letter) < ord(" ") for letter in path.name):
-        msg = f"{str(path)!r}: the name holds a control character, such as a line break. Rename the file."
+    if any(ord(letter) < ord(" ") for letter in str(path)):
+        msg = f"{str(path)!r}: the name holds a control character, such as a line break. Rename it."
         raise InputError(msg)
     return path
 
@@ -211,7 +211,7 @@ def find_images(paths: Sequence[Path]) -> list[tuple[str, Path]]:
             passed_over += len(every) - len(files)
             found += [(id_of(file, path), path.resolve().name, file) for file in files]
         else:
-            found.append((stem_of(path), path.resolve().parent.name, path))
+            found.append((stem_of(path), path.resolve().parent.name, _printable(path)))
     if not found:
         msg = f"no images in {', '.join(map(str, paths))}."
         if passed_over:

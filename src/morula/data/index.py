@@ -139,8 +139,9 @@ def _columns(names: Sequence[str], path: Path) -> list[str]:
     columns = [name.strip() for name in names]
     for name in columns:
         meant = _MISSPELT.get(name.lower(), name)
-        # Beside ids, a column of labels may tell anything about an image.
-        elsewhere = meant == "labels" and "image" not in columns
+        # Where the other columns suffice, these may tell anything about an image.
+        needed = {"labels": "image" in columns, "image": "id" not in columns}
+        elsewhere = not needed.get(meant, True)
         if meant != name and meant not in columns and not elsewhere:
             msg = f"{path}: unknown column {name!r}. Did you mean {meant!r}? Rename it."
             raise InputError(msg)

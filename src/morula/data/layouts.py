@@ -157,7 +157,8 @@ def _indexed(root: Path, table: list[dict[str, str]]) -> _Found | None:
         image = root / row["image"]
         labels = (root / row["labels"],) if row.get("labels") else ()
         samples.append(Sample(row.get("id") or _id_of_row(root, row["image"]), (image,), labels))
-    return _Found(samples)
+    # Bare names mean images in a folder, which another layout finds.
+    return _Found(samples) if any(sample.image[0].exists() for sample in samples) else None
 
 
 def _id_of_row(root: Path, image: str) -> str:

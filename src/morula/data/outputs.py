@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from morula.data.dataset import IMAGE_FOLDERS, LABEL_FOLDERS
+from morula.data.dataset import LABEL_FOLDERS
 from morula.errors import InputError
 
-Kind = Literal["a training run", "a prediction", "a comparison of recipes", "an evaluation"]
+Kind = Literal["a training run", "a model", "a prediction", "a comparison of recipes", "an evaluation"]
 
 _MARKS: tuple[tuple[str, str], ...] = (
     ("request.toml", "a training run"),
@@ -14,7 +14,7 @@ _MARKS: tuple[tuple[str, str], ...] = (
     ("run.json", "a prediction"),
     ("split.json", "a comparison of recipes"),
     ("metrics.json", "an evaluation"),
-    *((name, "a data set") for name in (*IMAGE_FOLDERS, *LABEL_FOLDERS, "index.csv", "dataset.toml")),
+    *((name, "a data set") for name in (*LABEL_FOLDERS, "index.csv", "dataset.toml")),
 )
 """What tells whose a folder is; the first that is there decides."""
 

@@ -97,13 +97,18 @@ class Scorer:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
                 facts = json.loads(file.metadata()["facts"])
             if tuple(facts["features"]) != FEATURES:
-                msg = "it was made for other features"
-                raise ValueError(msg)
+                msg = (
+                    f"{path} was made by another version of Morula, for other features. Delete it: objects are "
+                    "then cut at one threshold, and `morula tune` can learn a new one."
+                )
+                raise InputError(msg)
             count = sum(name.startswith("weights") for name in arrays)
             layers = tuple((arrays[f"weights_{i}"], arrays[f"offsets_{i}"]) for i in range(count))
             unseen = tuple(tuple(ids) for ids in facts["unseen"])
             least, score = float(facts["least"]), float(facts["score"])
             return cls(arrays["mean"], arrays["scale"], layers, least, unseen, score)
+        except InputError:
+            raise
         except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
             msg = f"{path} is broken ({error}). Delete it: objects are then cut at one threshold."
             raise InputError(msg) from error

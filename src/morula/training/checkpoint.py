@@ -67,12 +67,7 @@ def load_checkpoint(
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             state = json.loads(file.metadata()["state"])
-        if state["plan"] != plan:
-            msg = (
-                f"{path} was made by another plan ({state['plan']}, now {plan}). "
-                "Put plan.toml back as it was, or train into a new folder."
-            )
-            raise InputError(msg)
+        _same_plan(path, state["plan"], plan)
         network.load_state_dict(_below("network.", tensors))
         for name, tensor in _below("average.", tensors).items():
             average[name].copy_(tensor)
@@ -82,10 +77,21 @@ def load_checkpoint(
             index, slot = name.split(".")
             slots.setdefault(int(index), {})[slot] = tensor
         optimizer.load_state_dict({**table, "state": slots})
+    except InputError:
+        raise
     except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError) as error:
         msg = f"{path} is damaged ({error}). Delete it to train this fold anew."
         raise InputError(msg) from error
     return state
+
+
+def _same_plan(path: Path, before: str, now: str) -> None:
+    if before != now:
+        msg = (
+            f"{path} was made by another plan ({before}, now {now}). "
+            "Put plan.toml back as it was, or train into a new folder."
+        )
+        raise InputError(msg)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

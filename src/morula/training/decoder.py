@@ -111,9 +111,9 @@ def teachers(
     left = TEACH_SHARE * training.steps * training.batch_size * float(np.prod(training.patch_size))
     for done, sample in enumerate(evenly(spread(seen, len(seen))), 1):
         truth = truth_of(sample)
+        if truth.size > left:
+            continue
         left -= truth.size
-        if left < 0:
-            break
         lessons[sample.id] = Candidates.of((maps_of(model, sample, every_head=True), truth), nested).lesson
         show(done, len(seen))
     show(len(seen), len(seen))

@@ -16,7 +16,7 @@ from morula.training.decoder import TEACH_SHARE
 from morula.training.loop import seconds_per_step
 from morula.training.more_labels import images_to_score
 from morula.training.run import Run
-from morula.training.scorer import with_regions
+from morula.training.scorer import seconds_to_learn, with_regions
 from morula.training.validation import LOOK_IMAGES, TUNE_IMAGES, seconds_per_image
 
 Folds = Sequence[tuple[int, tuple[str, ...]]]
@@ -88,7 +88,10 @@ def _measure(
         images_in_the_end += min(TUNE_IMAGES, len(held_out))
         images_in_the_end += images_to_score(len(prepared) - n_first, n_first)
     step_s = seconds_per_step(plan, prepared, device=device)
+    end_s = images_in_the_end * views * image_s
     if plan.inference.scorer and with_regions(plan.representation) is not None:
+        taught = len(held_out) < len(prepared)
+        end_s += seconds_to_learn(taught=taught)
         # Forward only is about a third of a step.
-        step_s *= 1 + TEACH_SHARE * views / 3
-    return step_s, images_per_look * image_s, images_in_the_end * views * image_s
+        step_s *= 1 + TEACH_SHARE * views / 3 * taught
+    return step_s, images_per_look * image_s, end_s

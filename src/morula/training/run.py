@@ -129,13 +129,13 @@ class Run:
         """What the doctor found in the selected samples, and in the data set as a whole."""
         try:
             rows = json.loads(self.check_path.read_text(encoding="utf-8"))["problems"]
-        except (OSError, ValueError, KeyError) as error:
+            return tuple(Problem(**{**row, "path": Path(row["path"])}) for row in rows)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             msg = (
                 f"{self.check_path} is missing or broken ({type(error).__name__}). `morula plan` writes it: "
                 "copy the run folder again, or plan into a new one."
             )
             raise InputError(msg) from error
-        return tuple(Problem(**{**row, "path": Path(row["path"])}) for row in rows)
 
     def fold(self, number: int) -> Path:
         """Folder of one fold."""

@@ -6,6 +6,7 @@ groups but one, and what it says of that one tells how good the choice is on ima
 Training images are more, but their maps are too good: they teach beside the others where that helps.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from morula.data.sample import Sample
 from morula.data.splits import Folds, make_folds
+from morula.decoding.region_features import FEATURES
 from morula.decoding.regions import Regions
 from morula.evaluation.metrics import match_image, mean_ap
 from morula.labels.matching import DSB_THRESHOLDS
@@ -158,9 +160,14 @@ def choose_scorer(
         progress: As for `fit_scorer`.
         teachers: As for `fit_scorer`.
     """
-    entrants = [fit_scorer(examples, groups, representation, progress)]
-    if teachers:
-        entrants.append(fit_scorer(examples, groups, representation, progress, teachers))
+    rounds = ((), teachers) if teachers else ((),)
+    entrants = []
+    for number, lessons in enumerate(rounds):
+
+        def counted(done: int, total: int, before: int = number) -> None:
+            progress(before * total + done, len(rounds) * total)
+
+        entrants.append(fit_scorer(examples, groups, representation, counted, lessons))
     nested = with_regions(representation)
     if known is not None and nested is not None:
         found = {id_: known.without(id_).decode(maps, nested)[0] for id_, (maps, _) in examples.items()}
@@ -263,6 +270,17 @@ def _fit(network: nn.Sequential, data: tuple[Tensor, Tensor, Tensor], steps: int
         optimizer.step()
         schedule.step()
     return network
+
+
+def seconds_to_learn(*, taught: bool) -> float:
+    """Measured time that `choose_scorer` spends on all its perceptrons."""
+    trial = 50
+    x, y = torch.rand(BATCH, len(FEATURES)), torch.rand(BATCH)
+    with torch.random.fork_rng(devices=[]):
+        start = time.perf_counter()
+        _fit(_network(x.shape[1]), (x, y, y), trial)
+        step = (time.perf_counter() - start) / trial
+    return GROUPS * (STEPS + STEPS_TAUGHT * taught) * step
 
 
 def _join(members: Sequence[Mapping[str, np.ndarray]], groups: Folds) -> Scorer:

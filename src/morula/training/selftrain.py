@@ -31,6 +31,7 @@ import numpy as np
 from morula.data.dataset import Dataset
 from morula.data.files import write_text
 from morula.data.lock import hold
+from morula.data.outputs import claim
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.evaluation.reliability import (
@@ -236,6 +237,7 @@ def _start(work: _Work) -> None:
         msg = f"{work.out} holds a model already; choose a new folder with -o."
         raise InputError(msg)
     else:
+        claim(work.out, "a training run")
         write_text(path, dump_toml(work.request.model_dump(exclude_none=True)))
     work.pseudo(1).mkdir(exist_ok=True)
 

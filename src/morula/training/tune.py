@@ -11,6 +11,7 @@ from typing import Any, cast
 from morula.data.check import check
 from morula.data.dataset import Dataset
 from morula.data.files import write_atomic, write_text
+from morula.data.outputs import claim
 from morula.data.sample import Sample
 from morula.data.splits import Folds, make_folds, tie
 from morula.errors import InputError
@@ -99,12 +100,13 @@ def tune_model(
 
     Raises:
         InputError: No such model or one of classes, fewer than two groups of sound labelled images, or `out`
-            holds a model.
+            holds a model, or something else.
     """
     source = find_folder(model)
     if (out / "plan.toml").exists():
         msg = f"{out} holds a model already; choose a new folder with -o."
         raise InputError(msg)
+    claim(out, "a model")
     loaded = Model.load(source, device)
     if loaded.plan.task == "semantic":
         msg = f"{source} finds classes, whose decoder has nothing to tune. Fine-tune it: morula train --from"
