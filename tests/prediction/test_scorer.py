@@ -80,7 +80,8 @@ def test_a_broken_file_is_named(tmp_path, monkeypatch, how):
         path.write_bytes(path.read_bytes()[:100])
     else:
         monkeypatch.setattr("morula.prediction.scorer.FEATURES", ("size",))
-    with pytest.raises(InputError, match=r"scorer\.safetensors (is broken|was made by another version).* Delete it"):
+    message = r"scorer\.safetensors (is broken|was made by another version).* Delete it"
+    with pytest.raises(InputError, match=message):
         Scorer.load(tmp_path)
 
 

@@ -98,8 +98,8 @@ class Scorer:
                 facts = json.loads(file.metadata()["facts"])
             if tuple(facts["features"]) != FEATURES:
                 msg = (
-                    f"{path} was made by another version of Morula, for other features. Delete it: objects are "
-                    "then cut at one threshold, and `morula tune` can learn a new one."
+                    f"{path} was made by another version of Morula, for other features. Delete it: objects "
+                    "are then cut at one threshold, and `morula tune` can learn a new one."
                 )
                 raise InputError(msg)
             count = sum(name.startswith("weights") for name in arrays)
