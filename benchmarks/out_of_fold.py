@@ -1,20 +1,21 @@
 """Four-fold cross-validation of a small data set: no image is scored by a model that has seen its fold.
 
-    python benchmarks/out_of_fold.py DATA -o RUNS [--from MODEL] [--steps N] [--set KEY=VALUE]...
+    python benchmarks/out_of_fold.py DATA -o RUNS [--from MODEL] [--steps N] [--set KEY=VALUE]... [--folds K]
 
 Folds are those of the index, or the place in the order of ids modulo 4. Each fold's model chooses weights
 and decoder on images of the other folds alone. Resumable: what is trained stays trained. Scores pool TP, FP
-and FN over all images; they are written to ``RUNS/out_of_fold.json``.
+and FN over all images; they are written to ``RUNS/out_of_fold.json``. ``--folds`` names those to test on.
 """
 
 import argparse
 import json
-import platform
+import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 from accuracy import SCORES, otsu_watershed, row
+from machine import describe
 from morula.data.dataset import Dataset
 from morula.data.files import write_text
 from morula.data.layouts import open_dataset
@@ -38,7 +39,7 @@ def folds(dataset: Dataset) -> dict[str, int]:
 
 def models(options: argparse.Namespace, of_id: dict[str, int]) -> Iterator[tuple[int, Model]]:
     """Number of every fold, and the model trained on the others."""
-    for fold in sorted(set(of_id.values())):
+    for fold in sorted(set(of_id.values()).intersection(options.folds or range(N_FOLDS))):
         others = tuple(id_ for id_, own in of_id.items() if own != fold)
         steps = (f"training.steps={options.steps}",) if options.steps else ()
         request = Request(
@@ -76,22 +77,25 @@ def main() -> None:
     parser.add_argument("--from", dest="start_from")
     parser.add_argument("--recipe", default="auto")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--folds", type=int, nargs="*", metavar="K", help="those to test on; all")
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
     dataset = open_dataset(options.data)
     of_id = folds(dataset)
-    classic = ((s.id, dataset.labels(s), otsu_watershed(dataset.image(s)), {}) for s in dataset.labelled)
+    tested = [s for s in dataset.labelled if not options.folds or of_id[s.id] in options.folds]
+    classic = ((s.id, dataset.labels(s), otsu_watershed(dataset.image(s)), {}) for s in tested)
     results = {
         "Morula": score_pairs(pairs(options, dataset, of_id), by=("fold",)),
         "Otsu + watershed": score_pairs(classic),
     }
-    print(f"{len(of_id)} images of {options.data.name}, {len(set(of_id.values()))} folds")
+    tested_folds = sorted({of_id[s.id] for s in tested})
+    print(f"{len(tested)} images of {options.data.name}, folds {', '.join(map(str, tested_folds))}")
     print(f"{'':<34}" + "".join(f"{key:>9}" for key in SCORES))
     for name, metrics in results.items():
         print(row(name, metrics["scores"]))
         for stratum in metrics["strata"].get("fold", ()):
             print(row(f"  fold {stratum['value']} ({stratum['n_images']})", stratum))
-    facts = {"date": date.today().isoformat(), "machine": platform.processor() or platform.machine()}
+    facts = {"date": date.today().isoformat(), **describe(), "command": " ".join(["python", *sys.argv])}
     write_text(options.out / "out_of_fold.json", json.dumps({**facts, **results}, indent=1) + "\n")
 
 

@@ -132,6 +132,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(msg) from error
 
 
+def load(cls: type[SpecType], path: Path) -> SpecType:
+    """`cls` from a TOML file; errors name the file.
+
+    Raises:
+        InputError: The file is missing or no TOML, or a key is unknown, missing or has a bad value.
+    """
+    table = read_toml(path)
+    try:
+        return validate(cls, table)
+    except InputError as error:
+        msg = f"{path}: {error}"
+        raise InputError(msg) from error
+
+
 def dump_toml(table: Mapping[str, Any], reasons: Mapping[str, str] | None = None) -> str:
     """`table` as TOML text; each key of `reasons` (dotted) is printed as a comment above its key."""
     document = tomlkit.document()

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, model_validator
 from morula.data.dataset import GROUP_COLUMNS
 from morula.data.sample import Sample
 from morula.errors import InputError
-from morula.spec import Spec, read_toml, validate
+from morula.spec import Spec, load, validate
 
 Rows = Mapping[str, Mapping[str, str]]
 """Index rows by sample id."""
@@ -86,15 +86,7 @@ def read_description(root: Path) -> Description:
         InputError: It is no TOML or has an unknown key or a bad value.
     """
     path = root / "dataset.toml"
-    if not path.exists():
-        return validate(Description, {})
-    try:
-        return validate(Description, read_toml(path))
-    except InputError as error:
-        if str(path) in str(error):
-            raise
-        msg = f"{path}: {error}"
-        raise InputError(msg) from error
+    return load(Description, path) if path.exists() else validate(Description, {})
 
 
 def read_index(path: Path) -> list[dict[str, str]]:

@@ -6,10 +6,9 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from morula.errors import InputError
 from morula.networks import AnyNetwork
 from morula.representations import AnyRepresentation, Task
-from morula.spec import Spec, dump_toml, read_toml, validate
+from morula.spec import Spec, dump_toml, load
 
 
 class Normalization(Spec, frozen=True):
@@ -37,7 +36,7 @@ class Scaling(Spec, frozen=True):
     kind: Literal["native", "spacing"] = "native"
     """``native``: `factor` times the input grid; ``spacing``: resampled to `spacing_um`."""
 
-    factor: float = Field(default=1.0, ge=0.01, le=100)
+    factor: float = Field(default=1.0, ge=0.001, le=100)
     """Working pixels per input pixel, for ``native``."""
 
     spacing_um: tuple[float, ...] | None = None
@@ -345,12 +344,7 @@ class Plan(Spec, frozen=True):
         Raises:
             InputError: The file is missing or broken, or a key or value is unknown.
         """
-        table = read_toml(path)
-        try:
-            return validate(cls, table)
-        except InputError as error:
-            msg = f"{path}: {error}"
-            raise InputError(msg) from error
+        return load(cls, path)
 
     def dumps(self, reasons: dict[str, str] | None = None) -> str:
         """The plan as TOML text, each decision under the reason for it (dotted key to reason)."""

@@ -121,16 +121,27 @@ def fit_scorer(
         None where the representation has no regions, or too few images or candidates.
     """
     nested = with_regions(representation)
-    if nested is None or not groups:
+    if nested is None:
         return None
     found = {id_: Candidates.of(example, nested) for id_, example in examples.items()}
+    learnt = _learn(found, groups, teachers, progress)
+    return None if learnt is None else Fitted(learnt, nested)
+
+
+def _learn(
+    found: Mapping[str, Candidates],
+    groups: Folds,
+    teachers: Sequence[Lesson],
+    progress: Callable[[int, int], None],
+) -> Scorer | None:
     others = [[each.lesson for id_, each in found.items() if id_ not in group] for group in groups]
-    if min(sum(len(each.quality) for each in (*teachers, *lessons)) for lessons in others) < FEWEST_REGIONS:
+    totals = [sum(len(each.quality) for each in (*teachers, *lessons)) for lessons in others]
+    if min(totals, default=0) < FEWEST_REGIONS:
         return None
     members = []
     for number, lessons in enumerate(others):
-        all_ = [*teachers, *UNSEEN_WEIGHT * lessons] if teachers else lessons
-        members.append(_train(all_, number, STEPS_TAUGHT if teachers else STEPS))
+        every = [*teachers, *UNSEEN_WEIGHT * lessons] if teachers else lessons
+        members.append(_train(every, number, STEPS_TAUGHT if teachers else STEPS))
         progress(number + 1, len(groups))
     scorer = _join(members, groups)
     judged = {id_: scorer.without(id_).quality(each.features) for id_, each in found.items()}
@@ -139,7 +150,7 @@ def fit_scorer(
         for least in LEAST
     }
     least = max(scores, key=scores.__getitem__)
-    return Fitted(replace(scorer, least=least, score=scores[least]), nested)
+    return replace(scorer, least=least, score=scores[least])
 
 
 def choose_scorer(
@@ -160,21 +171,25 @@ def choose_scorer(
         progress: As for `fit_scorer`.
         teachers: As for `fit_scorer`.
     """
+    nested = with_regions(representation)
+    if nested is None:
+        return None
+    found = {id_: Candidates.of(example, nested) for id_, example in examples.items()}
     rounds = ((), teachers) if teachers else ((),)
-    entrants = []
+    scorers = []
     for number, lessons in enumerate(rounds):
 
         def counted(done: int, total: int, before: int = number) -> None:
             progress(before * total + done, len(rounds) * total)
 
-        entrants.append(fit_scorer(examples, groups, representation, counted, lessons))
-    nested = with_regions(representation)
-    if known is not None and nested is not None:
-        found = {id_: known.without(id_).decode(maps, nested)[0] for id_, (maps, _) in examples.items()}
-        scores = [mean_ap(match_image(truth, found[id_])) for id_, (_, truth) in examples.items()]
-        entrants.append(Fitted(replace(known, score=float(np.mean(scores))), nested))
-    fitted = [entrant for entrant in entrants if entrant is not None]
-    return max(fitted, key=lambda entrant: entrant.scorer.score, default=None)
+        scorers.append(_learn(found, groups, lessons, counted))
+    if known is not None:
+        scores = [
+            _dsb(each, known.without(id_).quality(each.features), known.least) for id_, each in found.items()
+        ]
+        scorers.append(replace(known, score=float(np.mean(scores))))
+    best = max(filter(None, scorers), key=lambda scorer: scorer.score, default=None)
+    return None if best is None else Fitted(best, nested)
 
 
 def with_regions(representation: Representation) -> Representation | None:
