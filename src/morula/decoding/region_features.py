@@ -168,7 +168,7 @@ def _pixel_sums(fragments, parents, inside, core, border):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _face_sums(fragments, parents, inside, core, border):  # noqa: C901 - one pass over all faces
+def _face_sums(fragments, parents, inside, core, border):
     """Faces of every leaf: all, with other leaves, their border probability, foreground at the others.
 
     Then, at the lowest node that holds both sides: faces, border probability, marker, foreground.
@@ -178,30 +178,38 @@ def _face_sums(fragments, parents, inside, core, border):  # noqa: C901 - one pa
     for z in range(depth):
         for y in range(height):
             for x in range(width):
-                for axis in range(1 if depth == 1 else 0, 3):
-                    i, j, k = z + (axis == 0), y + (axis == 1), x + (axis == 2)
-                    if i == depth or j == height or k == width:
-                        continue
-                    a, b = fragments[z, y, x], fragments[i, j, k]
-                    if a == b:
-                        continue
-                    sums[a, 0] += 1
-                    sums[b, 0] += 1
-                    if a == 0 or b == 0:
-                        sums[max(a, b), 3] += max(inside[z, y, x], inside[i, j, k])
-                        continue
-                    between = max(border[z, y, x], border[i, j, k])
-                    for node in (a, b):
-                        sums[node, 1] += 1
-                        sums[node, 2] += between
-                    while a != b and a > 0 and b > 0:
-                        if a < b:
-                            a = parents[a]
-                        else:
-                            b = parents[b]
-                    if a == b:
-                        sums[a, 4] += 1
-                        sums[a, 5] += between
-                        sums[a, 6] += min(core[z, y, x] - border[z, y, x], core[i, j, k] - border[i, j, k])
-                        sums[a, 7] += min(inside[z, y, x], inside[i, j, k])
+                here = fragments[z, y, x]
+                # Pixels in the middle of objects are most: they are through with these comparisons.
+                if z + 1 < depth and fragments[z + 1, y, x] != here:
+                    _add_face(sums, (z, y, x), (z + 1, y, x), fragments, parents, inside, core, border)
+                if y + 1 < height and fragments[z, y + 1, x] != here:
+                    _add_face(sums, (z, y, x), (z, y + 1, x), fragments, parents, inside, core, border)
+                if x + 1 < width and fragments[z, y, x + 1] != here:
+                    _add_face(sums, (z, y, x), (z, y, x + 1), fragments, parents, inside, core, border)
     return sums
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _add_face(sums, one, other, fragments, parents, inside, core, border):  # noqa: PLR0913 - a pass's maps
+    """The face between two neighbouring pixels of different leaves; see `_face_sums`."""
+    a, b = fragments[one], fragments[other]
+    sums[a, 0] += 1
+    sums[b, 0] += 1
+    if a == 0 or b == 0:
+        sums[max(a, b), 3] += max(inside[one], inside[other])
+        return
+    between = max(border[one], border[other])
+    for node in (a, b):
+        sums[node, 1] += 1
+        sums[node, 2] += between
+    while a != b and a > 0 and b > 0:
+        if a < b:
+            a = parents[a]
+        else:
+            b = parents[b]
+    if a == b:
+        sums[a, 4] += 1
+        sums[a, 5] += between
+        sums[a, 6] += min(core[one] - border[one], core[other] - border[other])
+        sums[a, 7] += min(inside[one], inside[other])

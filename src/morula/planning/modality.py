@@ -15,7 +15,7 @@ MAX_CLUSTERS = 4
 """More kinds of image than this are not told apart."""
 
 _PIXELS = 1 << 16
-_LINES = 1 << 19
+_LINES = 1 << 18
 
 
 def features(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
@@ -28,6 +28,7 @@ def features(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
     Args:
         pixels: ``(C, *spatial)``; large images are looked at on a regular grid.
     """
+    pixels = _seen_once(pixels)
     side = round(_PIXELS ** (1 / (pixels.ndim - 1)))
     steps = tuple(slice(None, None, max(1, size // side)) for size in pixels.shape[1:])
     values = np.nan_to_num(pixels[(slice(None), *steps)].astype(np.float64), posinf=0.0, neginf=0.0)
@@ -51,6 +52,7 @@ def appearance(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
     Args:
         pixels: ``(C, *spatial)``; of large images every few lines are looked at.
     """
+    pixels = _seen_once(pixels)
     flat = pixels.reshape(-1, *pixels.shape[-2:])
     lines = flat[:, :: max(1, flat.shape[1] * flat.shape[2] * len(flat) // _LINES)]
     values = np.nan_to_num(lines.astype(np.float64), posinf=0.0, neginf=0.0)
@@ -58,6 +60,11 @@ def appearance(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
     steps = np.abs(np.diff(np.clip(values, low, high)))
     steepness = float(np.percentile(steps, 99)) / (high - low) if high > low and steps.size else 0.0
     return np.array([*features(pixels), steepness])
+
+
+def _seen_once(pixels: Num[np.ndarray, "_ *_"]) -> Num[np.ndarray, "_ *_"]:
+    """One channel of a grey image that fills several; other images as they are."""
+    return pixels[:1] if pixels.strides[0] == 0 else pixels
 
 
 def inverted(row: Float64[np.ndarray, " _"]) -> Float64[np.ndarray, " _"]:

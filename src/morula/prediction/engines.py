@@ -202,7 +202,7 @@ def _start_openvino(graph: Path, wanted: tuple[str, ...], ranges: Ranges | None)
     request = core.compile_model(model, "CPU", settings).create_infer_request()
 
     def run(image: np.ndarray) -> Sequence[np.ndarray]:
-        request.infer([image])
+        request.infer([image], share_inputs=True)
         # Copies: the next call overwrites the engine's own output buffers.
         return [np.array(request.get_tensor(name).data) for name in wanted]
 

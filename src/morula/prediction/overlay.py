@@ -317,8 +317,10 @@ def _inset(corners, ends, depth):
         for i in range(size):
             before, after = start + (i - 1) % size, start + (i + 1) % size
             far, beyond = start + (i - 2) % size, start + (i + 2) % size
-            near = 3 * points[start + i] + 2 * (points[before] + points[after])
-            smooth[start + i] = (near + points[far] + points[beyond]) / 9
+            # Number by number: rows would each become an array of their own.
+            for axis in range(2):
+                near = 3 * points[start + i, axis] + 2 * (points[before, axis] + points[after, axis])
+                smooth[start + i, axis] = (near + points[far, axis] + points[beyond, axis]) / 9
         start = end
     return smooth
 
@@ -331,7 +333,7 @@ def jpeg(picture: Picture) -> bytes:
     """
     fine = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
     settings = (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY, *fine)
-    good, content = cv2.imencode(".jpg", np.ascontiguousarray(picture[..., ::-1]), settings)
+    good, content = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), settings)
     if not good:
         msg = f"a picture of shape {picture.shape} cannot be written as JPEG; expected uint8 (y, x, 3)."
         raise InputError(msg)

@@ -1,9 +1,11 @@
 """Intensities to network input: measured once on the whole image, applied to any crop of it."""
 
 from dataclasses import dataclass
+from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Num
+from numba import njit
 
 from morula.errors import InputError
 from morula.planning.plan import Normalization
@@ -128,16 +130,20 @@ def _distribution(channel: np.ndarray) -> tuple[np.ndarray, Int64[np.ndarray, " 
 
 
 def _histogram(channel: np.ndarray) -> Int64[np.ndarray, " _"]:
-    # In slabs: bincount widens its input to 64 bits.
     levels = 1 << (8 * channel.dtype.itemsize)
-    flip = levels // 2 if channel.dtype.kind == "i" else 0
     counts = np.zeros(levels, np.int64)
+    # In slabs: what does not lie in one piece is copied.
     rows = max(1, _SLAB // max(1, channel[:1].size))
     for start in range(0, len(channel), rows):
-        slab = channel[start : start + rows].astype(np.int64).ravel()
-        slab += flip
-        counts += np.bincount(slab, minlength=levels)
+        _count(channel[start : start + rows].ravel(), levels // 2 if channel.dtype.kind == "i" else 0, counts)
     return counts
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _count(values, flip, counts):
+    for value in values:
+        counts[np.int64(value) + flip] += 1
 
 
 def _range(values: np.ndarray, counts: np.ndarray, normalization: Normalization) -> tuple[float, float]:
