@@ -31,9 +31,10 @@ _TURN = threading.Lock()
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda logits: logits,
-    "sigmoid": torch.sigmoid,
+    "sigmoid": torch.sigmoid_,
     "softmax": lambda logits: torch.softmax(logits, 1),
 }
+"""They may overwrite the logits, which nobody needs again: fresh memory costs more than the arithmetic."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,9 @@ class Ensemble:
                 for head in heads:
                     activated = _ACTIVATIONS[head.activation](logits[head.name].float())
                     maps = mirror_back(activated, head, axes)
-                    total[head.name] = maps if head.name not in total else total[head.name] + maps
+                    total[head.name] = total[head.name].add_(maps) if head.name in total else maps
         count = len(self.networks) * len(views)
-        means = {name: maps if count == 1 else maps / count for name, maps in total.items()}
+        means = {name: maps if count == 1 else maps.div_(count) for name, maps in total.items()}
         return {name: np.ascontiguousarray(maps[0].cpu().numpy()) for name, maps in means.items()}
 
     def _forward(self, network: nn.Module, batch: Tensor, heads: tuple[Head, ...]) -> dict[str, Tensor]:
