@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--select", action="append", default=[], metavar="COLUMN=VALUE[,VALUE]")
     parser.add_argument("--model", default="generalist")
+    parser.add_argument("--mirror", help="none, opposite or all; as the model's plan says unless given")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chosen = dict(item.split("=", 1) for item in options.select)
@@ -102,7 +103,9 @@ def main() -> None:
     print(f"{len(dataset.labelled)} images of {options.data.name} ({', '.join(options.select) or 'all'})")
     print(f"{'':<34}" + "".join(f"{key:>9}" for key in SCORES))
     judged: Judged = {}
-    found = predictions(dataset, Model.load(options.model), judged)
+    model = Model.load(options.model)
+    model = model.mirroring(options.mirror) if options.mirror else model
+    found = predictions(dataset, model, judged)
     for name, pairs in ((options.model, found), ("Otsu + watershed", baseline(dataset))):
         start = time.perf_counter()
         metrics = score_pairs(pairs)
