@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from kernels import make_scene
 from machine import processor
 from morula.data.formats import read_labels, write_labels
 from morula.data.sample import Image
@@ -41,6 +40,7 @@ from morula.representations import read_representation
 from morula.representations.shrunk_borders import ShrunkBorders
 from morula.training.batches import Patches
 from pipeline import REPRESENTATIONS, make_samples, plan_for
+from scenes import make_scene
 
 EXPECTED = Path(__file__).with_suffix(".json")
 TOLERANCE = 1.4

@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from kernels import make_scene
 from machine import describe
+from scenes import make_scene
 
 PEERS = ("stardist", "cellpose", "instanseg")
 

@@ -1,4 +1,4 @@
-"""``docs/performance.md`` and its plot, from the figures that the benchmarks wrote.
+"""``docs/performance.md`` and its plots, from the figures that the benchmarks wrote.
 
     python benchmarks/performance_page.py [--run] [--model NAME] [--environments ENV]
 
@@ -19,6 +19,8 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
+import kernel_page
+from page_parts import facts, table
 from speed import network_floor
 from stages import ONCE
 
@@ -114,21 +116,6 @@ def measure(name: str, words: Sequence[str], extra: dict[str, str] | None = None
     done = subprocess.run(command, env={**os.environ, **(extra or {})}, cwd=HERE.parent, check=False)
     if done.returncode:
         print(f"   ended with {done.returncode}", file=sys.stderr)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def facts(found: dict[str, Any]) -> str:
-    """Date, machine, versions and command of a file of figures."""
-    parts = [found["date"]]
-    if "machine" in found:
-        parts += [found["machine"], f"{found.get('threads', found['cores'])} threads"]
-        parts.append(", ".join(f"{name} {number}" for name, number in found["libraries"].items()))
-    return f"\n{'; '.join(parts)}. `{found['command']}`\n\n"
 
 
 def speed(found: dict[str, Any]) -> str:
@@ -299,14 +286,6 @@ def int8(found: dict[str, Any]) -> str:
     return INT8 + facts(found) + about + table(head, rows)
 
 
-def growth(found: dict[str, Any]) -> str:
-    """Exponents of the kernels."""
-    rows = [[name, f"{a:.2f}", f"{b:.2f}"] for name, (a, b) in found["growth"].items()]
-    text = "\nTime as pixels^a x objects^b, least squares of the logarithms over the grid.\n"
-    head = ("kernel", "a: pixels", "b: objects")
-    return text + facts(found) + table(head, rows)
-
-
 EARLIER = "before objects were chosen among regions"
 """Of figures that were measured before decoding took half as long again."""
 
@@ -326,8 +305,10 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
         "time_to_accuracy",
         time_to_accuracy,
     ),
-    ("Growth of the label kernels, 2D", "kernels_grid", growth),
-    ("Growth of the label kernels, 3D", "kernels_grid_3d", growth),
+    ("Label kernels beside other libraries, 2D", "kernels_grid", kernel_page.beside),
+    ("Label kernels beside other libraries, 3D", "kernels_grid_3d", kernel_page.beside),
+    ("Growth of the label kernels, 2D", "kernels_grid", kernel_page.growth),
+    ("Growth of the label kernels, 3D", "kernels_grid_3d", kernel_page.growth),
 )
 
 

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from kernels import make_scene
 from machine import describe
 from morula.planning.plan import Inference, Plan, Scaling, Training
 from morula.preprocessing.prepare import Prepared
 from morula.training.batches import Patches, stream
 from morula.training.loop import Trainer
 from peers import answer
+from scenes import make_scene
 
 PATCHES = 16
 SIDE = 512

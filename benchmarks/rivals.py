@@ -15,17 +15,12 @@ def overlap_by_unique(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     return np.unique(keys, return_counts=True)[1]
 
 
-def overlap_by_stardist(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """StarDist's dense table, counted with numpy (its own package counts in compiled code)."""
+def ap_by_dense_table(truth: np.ndarray, predicted: np.ndarray) -> list[float]:
+    """AP as StarDist defines it: a table of objects x objects, one assignment for each of ten thresholds."""
     truth, predicted = relabel_sequential(truth)[0], relabel_sequential(predicted)[0]
     width = int(predicted.max()) + 1
     keys = truth.astype(np.int64).ravel() * width + predicted.ravel()
-    return np.bincount(keys, minlength=(int(truth.max()) + 1) * width).reshape(-1, width)
-
-
-def ap_by_stardist(truth: np.ndarray, predicted: np.ndarray) -> list[float]:
-    """`accuracy` of stardist.matching.matching at ten thresholds: one assignment for each."""
-    overlap = overlap_by_stardist(truth, predicted)
+    overlap = np.bincount(keys, minlength=(int(truth.max()) + 1) * width).reshape(-1, width)
     union = overlap.sum(0, keepdims=True) + overlap.sum(1, keepdims=True) - overlap
     scores = np.divide(overlap, union, where=union > 0, out=np.zeros(union.shape))[1:, 1:]
     n_true, n_predicted = scores.shape
