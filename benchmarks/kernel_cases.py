@@ -45,9 +45,6 @@ class Case:
     stands_for: str = ""
     """Package whose own function is measured instead, where its environment is there."""
 
-    flat: bool = False
-    """Only in 2D: the rival takes a volume plane by plane."""
-
 
 def equal(_: Scene, one: Any, other: Any) -> float:
     """Share of equal entries."""

@@ -35,7 +35,6 @@ from kernel_cases import (
     stars,
 )
 from morula.labels.measure import diameters
-from morula.targets.boundaries import inner_boundaries
 from morula.targets.distances import inner_distance, largest_per_label, sequential
 from morula.targets.stars import star_directions
 from peers import answer
@@ -77,8 +76,8 @@ class Peers:
             if package in self.workers
         ]
 
-    def ask(self, package: str, function: str, scene: Scene, result: Path | None = None) -> float:
-        """Seconds of processor time of one call; what came out goes into the file `result`."""
+    def ask(self, package: str, function: str, scene: Scene, result: Path | None = None) -> dict[str, float]:
+        """What came out goes into the file `result`; without one, ``seconds`` of one call are answered."""
         if scene is not self.scene:
             shutil.rmtree(self._shown, ignore_errors=True)
             self.scene, self.written = scene, self.written + 1
@@ -87,7 +86,7 @@ class Peers:
         worker = self.workers[package]
         request = {"folder": str(self._shown), "function": function, "result": result and str(result)}
         print(json.dumps(request), file=worker.stdin, flush=True)
-        return answer(worker)["seconds"]
+        return answer(worker)
 
     @property
     def _shown(self) -> Path:
@@ -113,7 +112,7 @@ class Remote:
 
     def seconds(self, scene: Scene) -> float:
         """Processor time of one call, nothing saved."""
-        return self.peers.ask(self.package, self.function, scene)
+        return self.peers.ask(self.package, self.function, scene)["seconds"]
 
 
 def start(python: Path, package: str) -> subprocess.Popen[str]:
@@ -173,12 +172,6 @@ def by_area(scene: Scene, ours: np.ndarray, theirs: np.ndarray) -> float:
     return close(scene, unit_ball * (ours / 2) ** ndim, theirs**2, 0.01)
 
 
-def but_rim(scene: Scene, ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Share of equal pixels inside the image: its rim is an outline to Cellpose, to us it is not."""
-    inside = (slice(1, -1),) * scene.truth.ndim
-    return equal(scene, ours[inside], theirs[inside])
-
-
 def relative_depth(scene: Scene) -> np.ndarray:
     """Distance to the edge, 1 at each object's deepest pixel: the probability that StarDist learns."""
     ids = sequential(scene.truth)
@@ -211,8 +204,6 @@ CASES = (
      Case("panoptic quality", panoptic_quality, agreement=close, most=small)),
     ("monai", "compute_surface_dice", Case("NSD, 2 px", nsd, agreement=close)),
     ("stardist", "edt_prob", Case("relative depth", relative_depth, agreement=close)),
-    ("cellpose", "masks_to_outlines",
-     Case("inner boundaries", lambda s: inner_boundaries(s.truth), agreement=but_rim, flat=True)),
     ("monai", "ComputeHoVerMaps",
      Case("HoVer maps", offsets, agreement=first_two_axes, asked=5, most=one_pass_per_object)),
     ("stardist", "star_dist",

@@ -41,6 +41,9 @@ OBJECTS = (50, 500, 5_000, 50_000)
 LEAST_EXTENT_PX = 8
 """Scenes of the grid with less room per object, along each axis, are left out."""
 
+LEAST_SECONDS = 0.01
+"""A call is repeated until this time has passed: the clock is too coarse for a fraction of a millisecond."""
+
 SECONDS_PER_CASE = 20.0
 """Rounds end early after this time."""
 
@@ -84,10 +87,12 @@ def run_case(case: Case, scene: Scene, rounds: int) -> Row:
 
 
 def seconds(work: Callable[..., object], *arguments: object) -> float:
-    """Processor time of one call: waiting for a busy machine does not count."""
-    start = time.process_time()
-    work(*arguments)
-    return time.process_time() - start
+    """Processor time of one call: waiting for a busy machine does not count. Short ones are repeated."""
+    start, calls = time.process_time(), 0
+    while (taken := time.process_time() - start) < LEAST_SECONDS:
+        work(*arguments)
+        calls += 1
+    return taken / calls
 
 
 def decoder_rows(scene: Scene, rounds: int) -> list[dict[str, float | str]]:
@@ -112,8 +117,13 @@ def decoder_rows(scene: Scene, rounds: int) -> list[dict[str, float | str]]:
 
 
 def growth(rows: list[Row]) -> dict[str, tuple[float, float]]:
-    """Exponents of pixels and of objects in each kernel's time, by least squares of the logarithms."""
+    """Exponents of pixels and of objects in each kernel's time, by least squares of the logarithms.
+
+    None from fewer than three scenes.
+    """
     exponents = {}
+    if len({(row.size, row.objects) for row in rows}) < 3:
+        return exponents
     for kernel in dict.fromkeys(row.kernel for row in rows):
         mine = [row for row in rows if row.kernel == kernel]
         ndim = 2 if min(row.size for row in rows) >= min(SIZES[2]) else 3
@@ -174,25 +184,24 @@ def main() -> None:
     decoders: list[dict[str, float | str]] = []
     with Peers(options.environments) as peers:
         cases = [case for case in CASES if case.stands_for not in peers.versions] + peers.cases()
-        cases = [case for case in cases if options.ndim == 2 or not case.flat]
         for size, objects in scenes:
             print(f"{size}, {objects} objects", file=sys.stderr)
             scene = make_scene(size, objects, options.ndim)
             rows += [run_case(case, scene, options.rounds) for case in cases]
             if not options.grid and not options.quick:
                 decoders = decoder_rows(scene, options.rounds)
+            if options.json:
+                # After each scene: the last ones take longest.
+                write_json(options.json, rows, decoders, peers.versions)
     print_rows(rows)
     if decoders:
         print("\n| decoder | ms | AP@0.5 |\n|---|--:|--:|")
         for d in decoders:
             print(f"| {d['representation']} | {d['ms']:.1f} | {d['ap']:.3f} |")
-    exponents = growth(rows) if len(scenes) > 2 else {}
-    if exponents:
+    if exponents := growth(rows):
         print("\n| kernel | time grows with pixels^ | with objects^ |\n|---|--:|--:|")
         for kernel, (by_pixels, by_objects) in exponents.items():
             print(f"| {kernel} | {by_pixels:.2f} | {by_objects:.2f} |")
-    if options.json:
-        write_json(options.json, rows, decoders, exponents, peers.versions)
     slow = [row for row in rows if options.quick and row.ratio < row.floor]
     for row in slow:
         print(f"slower than it was: {row.kernel}, x{row.ratio:.1f} {row.rival}, floor x{row.floor:g}")
@@ -203,7 +212,6 @@ def write_json(
     path: Path,
     rows: list[Row],
     decoders: list[dict[str, float | str]],
-    exponents: dict[str, tuple[float, float]],
     peers: dict[str, str],
 ) -> None:
     """The figures with machine, date and versions."""
@@ -214,7 +222,7 @@ def write_json(
         "command": " ".join(["python", *sys.argv]),
         "kernels": [{k: None if v != v else v for k, v in asdict(row).items()} for row in rows],
         "decoders": decoders,
-        "growth": exponents,
+        "growth": growth(rows),
     }
     path.write_text(json.dumps(figures, indent=2) + "\n")
 

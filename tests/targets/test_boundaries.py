@@ -4,28 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
-from skimage.segmentation import find_boundaries
 
 from morula.errors import InputError
-from morula.targets.boundaries import inner_boundaries, shrink, touching_borders
+from morula.targets.boundaries import shrink, touching_borders
 from synthetic import touching_balls
 
 small_labels = hnp.arrays(
     np.int32, hnp.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=9), elements=st.integers(-1, 4)
 )
 quick = settings(max_examples=60, deadline=None)
-
-
-@quick
-@given(small_labels)
-def test_a_boundary_of_one_pixel_is_that_of_scikit_image(labels):
-    found = find_boundaries(np.maximum(labels, 0), connectivity=1, mode="inner")
-    np.testing.assert_array_equal(inner_boundaries(labels), found)
-
-
-def test_boundary_width_counts_from_the_outline():
-    row = np.array([[0, 1, 1, 1, 1, 1, 1, 2, 2, 2]], np.int32)
-    assert inner_boundaries(row, 2).astype(int).tolist() == [[0, 1, 1, 0, 0, 1, 1, 1, 1, 0]]
 
 
 @quick
@@ -86,7 +73,6 @@ def test_a_coarse_axis_still_loses_one_pixel():
     pair = np.zeros((4, 6, 6), np.int32)
     pair[:2], pair[2:] = 1, 2
     assert touching_borders(pair, 2, (3.0, 1.0, 1.0))[1:3].all()
-    assert inner_boundaries(pair, 2, (3.0, 1.0, 1.0))[1:3].all()
     _, count = ndimage.label(shrink(labels, 2, (3.0, 1.0, 1.0)) > 0)
     assert count == len(np.unique(labels)) - 1
 
@@ -98,7 +84,7 @@ def test_spacing_only_matters_by_its_ratio(labels):
     np.testing.assert_array_equal(touching_borders(labels, 2, coarse), touching_borders(labels, 2, fine))
 
 
-@pytest.mark.parametrize("function", [inner_boundaries, touching_borders, shrink])
+@pytest.mark.parametrize("function", [touching_borders, shrink])
 def test_a_width_below_one_pixel_is_refused(function):
     with pytest.raises(InputError, match="at least 1 pixel; found 0"):
         function(np.zeros((3, 3), np.int32), 0)

@@ -11,6 +11,9 @@ from morula.types import Labels
 DSB_THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
 """IoU thresholds of the Data Science Bowl 2018 score."""
 
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Truth ids int32, predicted ids int32 and IoU float64, all ``(pairs,)``, ascending by truth id."""
+
 
 @dataclass(frozen=True)
 class Matching:
@@ -96,9 +99,10 @@ def match_overlap(
 ) -> tuple[Matching, ...]:
     """As `match`, from a table that exists already."""
     n_truth, n_predicted = overlap.n_truth, overlap.n_predicted
+    pairs = _object_pairs(overlap)
     results = []
     for threshold in thresholds:
-        tp = len(pairs_of_overlap(overlap, threshold, strict)[0])
+        tp = len(_partners(pairs, threshold, strict)[0])
         results.append(Matching(float(threshold), tp, n_predicted - tp, n_truth - tp))
     return tuple(results)
 
@@ -118,25 +122,26 @@ def pool(matchings: Iterable[Sequence[Matching]]) -> tuple[Matching, ...]:
     return total or ()
 
 
-def matched_pairs(
-    truth: Labels, predicted: Labels, threshold: float = 0.5, strict: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The pairs behind `match` at one threshold.
-
-    Returns:
-        Truth ids int32, predicted ids int32 and IoU float64, all ``(pairs,)``, ascending by truth id.
-    """
+def matched_pairs(truth: Labels, predicted: Labels, threshold: float = 0.5, strict: bool = False) -> Pairs:
+    """The pairs behind `match` at one threshold."""
     return pairs_of_overlap(overlap_table(truth, predicted), threshold, strict)
 
 
-def pairs_of_overlap(
-    overlap: Overlap, threshold: float = 0.5, strict: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pairs_of_overlap(overlap: Overlap, threshold: float = 0.5, strict: bool = False) -> Pairs:
     """As `matched_pairs`, from a table that exists already."""
-    iou = overlap.iou
+    return _partners(_object_pairs(overlap), threshold, strict)
+
+
+def _object_pairs(overlap: Overlap) -> Pairs:
+    """All pairs of objects that share a pixel."""
+    both = overlap.is_object_pair
+    return overlap.truth_ids[both], overlap.predicted_ids[both], overlap.iou[both]
+
+
+def _partners(pairs: Pairs, threshold: float, strict: bool) -> Pairs:
+    iou = pairs[2]
     good = (iou > threshold) if strict else (iou >= max(threshold, np.finfo(float).tiny))
-    good &= overlap.is_object_pair
-    truth_ids, predicted_ids, iou = overlap.truth_ids[good], overlap.predicted_ids[good], iou[good]
+    truth_ids, predicted_ids, iou = (column[good] for column in pairs)
     # Above 0.5 nobody can have two partners: no assignment problem to solve.
     if threshold < 0.5 or (threshold == 0.5 and not strict):
         kept = _assign(truth_ids, predicted_ids, iou)

@@ -1,4 +1,4 @@
-"""Boundaries inside instances, borders between touching ones, and shrunk instances."""
+"""Borders between touching instances, and shrunk instances."""
 
 from typing import no_type_check
 
@@ -8,29 +8,6 @@ from numba import njit
 from morula.errors import InputError
 from morula.targets.distances import inner_distance, largest_per_label, sequential
 from morula.types import Labels, Mask, Spacing
-
-
-def inner_boundaries(labels: Labels, width: int | float = 1, spacing: Spacing | None = None) -> Mask:
-    """Pixels of an instance within `width` of anything that is not this instance.
-
-    Args:
-        labels: ``(*spatial)``; 0 and -1 are outside.
-        width: Thickness in pixels (Euclidean, of the finest axis), counted inside the instance; at least
-            one pixel along every axis.
-        spacing: Pixel size per axis; None for 1 everywhere.
-
-    Returns:
-        True on the boundary; False outside. The image's edge is no boundary.
-
-    Raises:
-        InputError: `width` is below 1.
-
-    Examples:
-        >>> inner_boundaries(np.array([[0, 1, 1, 1, 2, 2]], np.int32)).astype(int)
-        array([[0, 1, 0, 1, 1, 0]])
-    """
-    distance = inner_distance(labels, _checked(labels, width, spacing))
-    return (labels > 0) & (distance <= width * (1 + 1e-6))
 
 
 def touching_borders(labels: Labels, reach: int | float = 2, spacing: Spacing | None = None) -> Mask:
