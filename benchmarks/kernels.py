@@ -1,7 +1,7 @@
 """Speed of the kernels against other libraries, and of every representation's decoder.
 
     python benchmarks/kernels.py [--size 1024] [--objects 500] [--ndim 2] [--json kernels.json]
-    python benchmarks/kernels.py --grid [--largest 4096] [--ndim 2]
+    python benchmarks/kernels.py --grid [--sizes 512 1024] [--ndim 2] [--json kernels.json [--add]]
     python benchmarks/kernels.py --quick
 
 Ours and the rival take turns, so that a busy machine slows both alike; times are processor time, the ratio is
@@ -147,13 +147,17 @@ def print_rows(rows: list[Row]) -> None:
         print("|", " | ".join([*cells, "" if np.isnan(r.agreement) else f"{r.agreement:.5f}"]), "|")
 
 
-def grid_scenes(ndim: int, largest: int) -> list[tuple[int, int]]:
+def scenes_of(options: argparse.Namespace) -> list[tuple[int, int]]:
     """Sizes and numbers of objects, crowded to sparse."""
+    if options.quick:
+        return [(512, 125)]
+    if not options.grid:
+        return [(options.size, options.objects)]
     return [
         (size, objects)
-        for size in SIZES[ndim]
+        for size in options.sizes or SIZES[options.ndim]
         for objects in OBJECTS
-        if size <= largest and size / objects ** (1 / ndim) >= LEAST_EXTENT_PX
+        if size / objects ** (1 / options.ndim) >= LEAST_EXTENT_PX
     ]
 
 
@@ -167,24 +171,24 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--ndim", type=int, default=2, choices=(2, 3))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--grid", action="store_true", help="many sizes and numbers of objects")
-    parser.add_argument("--largest", type=int, default=4096, help="largest size of the grid; 8192 takes 8 GB")
+    parser.add_argument("--sizes", type=int, nargs="+", help="of the grid; all unless given (8192: 8 GB)")
+    parser.add_argument("--kernels", nargs="+", metavar="NAME", help="all unless given")
     parser.add_argument("--quick", action="store_true", help="a small scene; exit code 1 below a floor")
     parser.add_argument("--environments", type=Path, help="folder with the environments of other packages")
     parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--add", action="store_true", help="to the figures that lie there already")
     return parser.parse_args()
 
 
 def main() -> None:
     """Runs everything; see the module's docstring."""
     options = read_options()
-    scenes = [(512, 125)] if options.quick else [(options.size, options.objects)]
-    if options.grid:
-        scenes = grid_scenes(options.ndim, options.largest)
-    rows: list[Row] = []
+    rows, command = read_json(options.json) if options.add else ([], "")
     decoders: list[dict[str, float | str]] = []
     with Peers(options.environments) as peers:
         cases = [case for case in CASES if case.stands_for not in peers.versions] + peers.cases()
-        for size, objects in scenes:
+        cases = [case for case in cases if not options.kernels or case.kernel in options.kernels]
+        for size, objects in scenes_of(options):
             print(f"{size}, {objects} objects", file=sys.stderr)
             scene = make_scene(size, objects, options.ndim)
             rows += [run_case(case, scene, options.rounds) for case in cases]
@@ -192,7 +196,7 @@ def main() -> None:
                 decoders = decoder_rows(scene, options.rounds)
             if options.json:
                 # After each scene: the last ones take longest.
-                write_json(options.json, rows, decoders, peers.versions)
+                write_json(options.json, rows, decoders, peers.versions, command)
     print_rows(rows)
     if decoders:
         print("\n| decoder | ms | AP@0.5 |\n|---|--:|--:|")
@@ -208,18 +212,26 @@ def main() -> None:
     sys.exit(1 if slow else 0)
 
 
+def read_json(path: Path) -> tuple[list[Row], str]:
+    """The comparisons of a file of figures, and the command that made it."""
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    rows = [Row(**{k: np.nan if v is None else v for k, v in row.items()}) for row in figures["kernels"]]
+    return rows, figures["command"]
+
+
 def write_json(
     path: Path,
     rows: list[Row],
     decoders: list[dict[str, float | str]],
     peers: dict[str, str],
+    before: str,
 ) -> None:
-    """The figures with machine, date and versions."""
+    """The figures with machine, date and versions, and the commands: that of `before`, and this one."""
     figures = {
         "date": date.today().isoformat(),
         **describe(),
         "peers": peers,
-        "command": " ".join(["python", *sys.argv]),
+        "command": "; ".join(filter(None, [before, " ".join(["python", *sys.argv])])),
         "kernels": [{k: None if v != v else v for k, v in asdict(row).items()} for row in rows],
         "decoders": decoders,
         "growth": growth(rows),

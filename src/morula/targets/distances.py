@@ -93,7 +93,7 @@ def centroid_offsets(labels: Labels) -> Map:
         >>> centroid_offsets(np.array([[0, 1, 1, 1, 2, 2]], np.int32))[1]
         array([[ 0., -1.,  0.,  1., -1.,  1.]], dtype=float32)
     """
-    ids = sequential(labels)
+    ids = _indexable(labels)
     volume = as_volume(ids)
     centres, below, above = _extremes(volume, int(ids.max(initial=0)))
     reach = np.stack([centres - below, above - centres])
@@ -231,12 +231,16 @@ def _offsets(ids, ndim, centres, before, after):
             while start < width:
                 label, end = row[start], _run_end(row, start)
                 if label > 0:
-                    for axis in range(3 - ndim, 3):
-                        target = offsets[axis - 3 + ndim, z, y]
-                        centre, rise, fall = centres[label, axis], before[label, axis], after[label, axis]
-                        for x in range(start, end):
-                            delta = (z, y, x)[axis] - centre
-                            target[x] = delta * (rise if delta < 0 else fall)
+                    for axis in range(3 - ndim, 2):
+                        delta = (z, y)[axis] - centres[label, axis]
+                        side = before[label, axis] if delta < 0 else after[label, axis]
+                        offsets[axis - 3 + ndim, z, y, start:end] = delta * side
+                    centre, target = centres[label, 2], offsets[ndim - 1, z, y]
+                    middle = min(max(start, int(np.ceil(centre))), end)
+                    for x in range(start, middle):
+                        target[x] = (x - centre) * before[label, 2]
+                    for x in range(middle, end):
+                        target[x] = (x - centre) * after[label, 2]
                 start = end
     return offsets
 
