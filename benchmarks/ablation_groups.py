@@ -78,6 +78,17 @@ GROUPS = (
             Variant("sum", ("representation.losses=sum",)),
         ),
     ),
+    # Not a part of a published system: whether training in bfloat16 costs anything.
+    Group(
+        "precision",
+        "multihead-plain",
+        (UNET, *PATCHES),
+        (
+            Variant("float32", ("training.precision=float32",)),
+            Variant("bfloat16", ("training.precision=bfloat16",)),
+        ),
+        steps=400,
+    ),
     Group(
         "weight-map",
         "nnunet-weightmap",
