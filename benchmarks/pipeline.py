@@ -5,8 +5,9 @@
 Patches of 256 x 256: cut with halo, flipped, turned, zoomed, bent, changed in intensity, encoded. Beside them
 the augmentation alone of MONAI, albumentations and plain torch (`pipeline_worker.py`; one environment holds
 all three: ``pip install monai albumentations torch``). All take turns; seconds are processor time of one
-thread. Then a training of the network of ``auto`` runs some steps, with the one thread that makes batches:
-the idle share is the time in which the next batch was not there yet.
+thread. Then how many patches of the union come out a second of wall time when one thread makes them and when
+more do, as beside a GPU. Then a training of the network of ``auto`` runs some steps, with the one thread that
+makes batches: the idle share is the time in which the next batch was not there yet.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 
 from machine import describe
+from morula.planning.machine import usable_cores
 from morula.planning.plan import Inference, Plan, Scaling, Training
 from morula.preprocessing.prepare import Prepared
 from morula.training.batches import Patches, stream
@@ -104,6 +106,16 @@ def peer_rate(worker: subprocess.Popen[str]) -> float:
     return found["patches"] / found["seconds"]
 
 
+def loader_rate(plan: Plan, samples: list[Prepared], loaders: int, steps: int) -> float:
+    """Patches a second that come out of a stream which nobody keeps waiting."""
+    begin, patches = 0.0, 0
+    for batch in stream(Patches(plan, samples), 0, steps, loaders=loaders):
+        # The first batch reads the files.
+        begin = begin or time.perf_counter()
+        patches += len(batch.image)
+    return (patches - plan.training.batch_size) / (time.perf_counter() - begin)
+
+
 def idle_share(plan: Plan, samples: list[Prepared], steps: int) -> dict[str, float]:
     """Seconds of a training step, and the share of them spent waiting for the batch.
 
@@ -153,9 +165,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         finally:
             for worker in workers.values():
                 worker.kill()
-        idle = idle_share(plan_for(UNION), samples, options.steps) if options.steps else None
+        plan = plan_for(UNION)
+        loaders = {n: loader_rate(plan, samples, n, options.steps) for n in range(1, usable_cores() + 1)}
+        idle = idle_share(plan, samples, options.steps)
     facts = {"date": date.today().isoformat(), **describe(), "command": " ".join(["python", *sys.argv])}
-    return {**facts, "threads": options.threads, "peers": list(workers), "rounds": rounds, "training": idle}
+    return {
+        **facts,
+        "threads": options.threads,
+        "peers": list(workers),
+        "rounds": rounds,
+        "loaders": loaders,
+        "training": idle,
+    }
 
 
 def main() -> None:
@@ -164,7 +185,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=20, help="training steps; 0: none")
+    parser.add_argument("--steps", type=int, default=20, help="of the loaders and of the training")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--peers", nargs="*", default=["monai", "albumentations", "torch"])
     parser.add_argument("--environment", type=Path, default=Path("environments/monai"))
@@ -174,8 +195,8 @@ def main() -> None:
     for name in found["rounds"][0]:
         rate = statistics.median(row[name] for row in found["rounds"])
         print(f"{name:20} {rate:8.0f} patches/s/core")
-    if found["training"]:
-        print(f"training: {found['training']['step_s']:.2f} s a step, idle {found['training']['idle']:.1%}")
+    print(", ".join(f"{rate:.0f} patches/s from {n} loaders" for n, rate in found["loaders"].items()))
+    print(f"training: {found['training']['step_s']:.2f} s a step, idle {found['training']['idle']:.1%}")
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -44,6 +44,7 @@ STAGES = {
     "decode": (P + "large:decode_to_shape", P + "scorer:Scorer.decode"),
     "confidence": (P + "large:evidence", P + "large:evidence_sums", P + "large:quality_sums",
                    P + "large:doubt_sums"),
+    "reliability": (P + "model:judge",),
     "number": (P + "large:_Seams.add", P + "large:_Seams.finish"),
     "measure": (P + "predict:measure",),
     "overlay": (P + "predict:draw_overlay",),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from morula.planning.machine import usable_cores
 from morula.preprocessing.prepare import Prepared
-from morula.training.batches import Patches, stream
+from morula.training.batches import Patches, loader_threads, stream
 from training.small import AUGMENTED, prepared, small_plan
 
 
@@ -54,12 +55,19 @@ def test_the_last_steps_are_calmed(tmp_path):
     assert any(not torch.equal(lively.batch(step).image, calm.batch(step).image) for step in range(6, 10))
 
 
-def test_the_stream_gives_every_step_once_in_order(tmp_path):
-    patches = Patches(small_plan(), prepared(tmp_path))
-    streamed = list(stream(patches, 2, 9, ahead=3))
+@pytest.mark.parametrize("loaders", [1, 3])
+def test_the_stream_gives_every_step_once_in_order(tmp_path, loaders):
+    samples = prepared(tmp_path)
+    streamed = list(stream(Patches(small_plan(), samples), 2, 9, ahead=3, loaders=loaders))
+    patches = Patches(small_plan(), samples)
     assert len(streamed) == 7
     for step, batch in enumerate(streamed, start=2):
         assert torch.equal(batch.image, patches.batch(step).image)
+
+
+def test_a_network_on_the_cpu_leaves_one_core_to_the_batches_a_gpu_all_but_one():
+    assert loader_threads("cpu") == 1
+    assert loader_threads("cuda:0") == max(1, usable_cores() - 1)
 
 
 def test_rare_modalities_are_seen_more_often_than_their_share(tmp_path):

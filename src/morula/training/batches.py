@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from morula.planning.machine import usable_cores
 from morula.planning.plan import Augmentation, Plan
 from morula.preprocessing.prepare import Prepared
 from morula.training.augment import change_intensity, cut, draw_view, paste_objects
@@ -165,9 +166,23 @@ def _class_voxels(labels: Labels) -> np.ndarray:
     return np.stack(np.unravel_index(inside[rows], labels.shape), 1).astype(np.float64)
 
 
-def stream(patches: Patches, start: int, stop: int, ahead: int = 4) -> Iterator[Batch]:
-    """The batches of steps `start` to `stop`, made by one thread while the network trains."""
-    with ThreadPoolExecutor(1) as pool:
+def loader_threads(device: str) -> int:
+    """How many threads make batches: one beside a network on the CPU, all other cores beside a GPU."""
+    return 1 if torch.device(device).type == "cpu" else max(1, usable_cores() - 1)
+
+
+def stream(patches: Patches, start: int, stop: int, ahead: int = 4, *, loaders: int = 1) -> Iterator[Batch]:
+    """The batches of steps `start` to `stop` in order, made by other threads while the network trains.
+
+    Args:
+        patches: What they are made of.
+        start: First step.
+        stop: Step after the last.
+        ahead: Batches that may wait, for each loader.
+        loaders: Threads that make them: the same batches however many there are.
+    """
+    ahead *= loaders
+    with ThreadPoolExecutor(loaders) as pool:
         waiting: list[Future[Batch]] = []
         try:
             for step in range(start, stop):

@@ -16,7 +16,7 @@ from morula.data.files import write_text
 from morula.errors import InputError
 from morula.planning.plan import Optimizer, Plan
 from morula.preprocessing.prepare import Prepared
-from morula.training.batches import Batch, Patches, stream
+from morula.training.batches import Batch, Patches, loader_threads, stream
 from morula.training.checkpoint import load_checkpoint, save_checkpoint, save_weights
 from morula.training.schedule import frozen_steps, rate_factor
 from morula.types import Tensors
@@ -277,7 +277,8 @@ def train_fold(
     trainer.restore()
     steps, saved = plan.training.steps, time.monotonic()
     going = trainer.state["step"] < steps and not trainer.state.get("stopped", False)
-    for batch in stream(Patches(plan, samples), trainer.state["step"], steps) if going else ():
+    patches, loaders = Patches(plan, samples), loader_threads(device)
+    for batch in stream(patches, trainer.state["step"], steps, loaders=loaders) if going else ():
         trainer.step(batch)
         done = trainer.state["step"]
         if validate is not None and (done % plan.training.validate_every == 0 or done == steps):
@@ -309,7 +310,8 @@ def seconds_per_step(plan: Plan, samples: Sequence[Prepared], *, device: str = "
         trainer = Trainer(plan, Path(folder), device, None)
         trainer.state["step"] = start
         ends = [time.perf_counter()]
-        for batch in stream(Patches(plan, samples), start, min(start + most, plan.training.steps)):
+        patches, last = Patches(plan, samples), min(start + most, plan.training.steps)
+        for batch in stream(patches, start, last, loaders=loader_threads(device)):
             trainer.step(batch)
             ends.append(time.perf_counter())
             if len(ends) > fewest and ends[-1] - ends[0] > TRIAL_SECONDS:
