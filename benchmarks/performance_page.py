@@ -72,7 +72,7 @@ Beside a GPU every core but one makes batches (`morula.training.batches.loader_t
 a second of wall time, by threads, on the two cores here: {rates}. No GPU was at hand, so that this is
 reckoned: at 90 patches a second and core, 15 cores give 1,350. A patch costs the shipped network 4.7 GMAC and
 about 55 MB of traffic, forward and back: together 13 TFLOP/s and 74 GB/s, of the 989 TFLOP/s in bfloat16 and
-4,800 GB/s that NVIDIA states for an H200. What stands in the way of 80 % is the work of the CPU on each patch.
+4,800 GB/s that NVIDIA states for an H200. What stands in the way of 80 % is the CPU's work on each patch.
 """
 
 
