@@ -1,4 +1,5 @@
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,22 @@ def test_results_of_one_call_outlive_the_next(tmp_path: Path):
     before = first.clone()
     run(torch.zeros(1, len(plan.channels), 32, 32), ("offsets",))
     torch.testing.assert_close(first, before)
+
+
+def test_threads_that_share_the_cores_get_what_one_alone_gets(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    plan = plan_with("residual", 2)
+    network = network_of(plan)
+    weights = weights_of(network, tmp_path)
+    alone = accelerate(network, plan, weights, "openvino")
+    shared = accelerate(network, plan, weights, "openvino", streams=8)
+    assert shared.streams == 2
+    images = [torch.randn(1, len(plan.channels), 32, 16 * (2 + i % 3)) for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda image: shared(image, ("offsets",))[0]["offsets"], images))
+    for image, offsets in zip(images, found, strict=True):
+        expected = alone(image, ("offsets",))[0]["offsets"]
+        torch.testing.assert_close(offsets, expected, atol=0.02 * float(expected.abs().max()), rtol=0)
 
 
 def test_the_graph_is_exported_once_per_plan_and_weights(tmp_path: Path):

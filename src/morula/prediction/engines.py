@@ -7,6 +7,7 @@ list of one dict of logits out.
 
 import hashlib
 import importlib.util
+import queue
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -80,7 +81,7 @@ def _installed(engine: str) -> bool:
     return all(importlib.util.find_spec(name) for name in _NEEDS[engine])
 
 
-def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) -> nn.Module:
+def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine, streams: int = 1) -> nn.Module:
     """`network` run by `engine`; torch gives the network itself.
 
     Args:
@@ -88,6 +89,8 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) ->
         plan: Says channels and heads.
         weights: The file that `network` was loaded from; the graph is kept beside it.
         engine: As `choose_engine` gave it.
+        streams: Passes that other threads may ask for at a time: OpenVINO then shares the cores among them,
+            which wastes less than all cores on each pass in turn. The other engines take one at a time.
 
     Raises:
         InputError: The engine cannot run this network.
@@ -96,7 +99,7 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) ->
         return network
     try:
         ranges = Ranges.load(weights) if engine == "openvino-int8" else None
-        graph = Graph(export(network, plan, weights), engine, ranges)
+        graph = Graph(export(network, plan, weights), engine, ranges, streams)
         graph.start(tuple(head.name for head in needed_heads(plan.representation, plan.ndim)))
     except Exception as error:  # each engine has errors of its own kind
         found = str(error).partition("\n")[0] or type(error).__name__
@@ -108,10 +111,11 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine) ->
 class Graph(nn.Module):
     """A graph in the network's place. It computes the wanted heads only."""
 
-    def __init__(self, path: Path, engine: Engine, ranges: Ranges | None = None) -> None:
+    def __init__(self, path: Path, engine: Engine, ranges: Ranges | None = None, streams: int = 1) -> None:
         """Of the graph at `path`, run by `engine`; in int8 with these `ranges`."""
         super().__init__()
         self._path, self._engine, self._ranges = path, engine, ranges
+        self.streams = 1 if engine == "onnxruntime" else min(streams, torch.get_num_threads())
         self._runs: dict[tuple[str, ...], Run] = {}
 
     def start(self, wanted: tuple[str, ...]) -> "Run":
@@ -120,7 +124,7 @@ class Graph(nn.Module):
             if self._engine == "onnxruntime":
                 self._runs[wanted] = _start_onnxruntime(self._path, wanted)
             else:
-                self._runs[wanted] = _start_openvino(self._path, wanted, self._ranges)
+                self._runs[wanted] = _start_openvino(self._path, wanted, self._ranges, self.streams)
         return self._runs[wanted]
 
     def forward(self, image: Tensor, wanted: tuple[str, ...]) -> list[dict[str, Tensor]]:
@@ -183,14 +187,11 @@ def _export(network: nn.Module, plan: Plan, path: Path, names: tuple[str, ...]) 
     return path
 
 
-def _start_openvino(graph: Path, wanted: tuple[str, ...], ranges: Ranges | None) -> Run:
+def _start_openvino(graph: Path, wanted: tuple[str, ...], ranges: Ranges | None, streams: int) -> Run:
     import openvino
 
     core = openvino.Core()
-    settings: dict[str, Any] = {
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "PERFORMANCE_HINT": "LATENCY",
-    }
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "NUM_STREAMS": streams}
     if ranges is None:
         model = core.read_model(graph)
     else:
@@ -199,12 +200,19 @@ def _start_openvino(graph: Path, wanted: tuple[str, ...], ranges: Ranges | None)
     for result in model.get_results():
         if not result.output(0).names & {*wanted}:
             model.remove_result(result)
-    request = core.compile_model(model, "CPU", settings).create_infer_request()
+    compiled = core.compile_model(model, "CPU", settings)
+    idle: queue.LifoQueue[Any] = queue.LifoQueue()
+    for _ in range(streams):
+        idle.put(compiled.create_infer_request())
 
     def run(image: np.ndarray) -> Sequence[np.ndarray]:
-        request.infer([image], share_inputs=True)
-        # Copies: the next call overwrites the engine's own output buffers.
-        return [np.array(request.get_tensor(name).data) for name in wanted]
+        request = idle.get()
+        try:
+            request.infer([image], share_inputs=True)
+            # Copies: the next call overwrites the engine's own output buffers.
+            return [np.array(request.get_tensor(name).data) for name in wanted]
+        finally:
+            idle.put(request)
 
     return run
 

@@ -2,9 +2,13 @@
 
 import copy
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from itertools import islice
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +20,7 @@ from morula.planning.machine import usable_cores
 from morula.planning.plan import Mirror
 from morula.prediction.engines import Graph
 from morula.prediction.mirror import mirror_back, mirror_batch, mirrorings
-from morula.prediction.tiles import TileGrid, cut, stitch
+from morula.prediction.tiles import Index, TileGrid, cut, stitch
 from morula.preprocessing.intensity import Normalizer
 from morula.representations import Head
 from morula.types import Map, Maps
@@ -25,9 +29,15 @@ Progress = Callable[[int, int], None]
 """Called with how many are done, and how many there are."""
 
 Precision = Literal["float32", "bfloat16"]
+T = TypeVar("T")
+U = TypeVar("U")
 
-_TURN = threading.Lock()
-"""One forward pass at a time, whichever thread asks: two would only take the cores from each other."""
+
+@cache
+def turns(streams: int) -> threading.Semaphore:
+    """As many forward passes at a time, whichever thread asks: more would take the cores from each other."""
+    return threading.Semaphore(streams)
+
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda logits: logits,
@@ -74,17 +84,25 @@ class Ensemble:
             progress: Called after each tile.
         """
 
-        def tiles() -> Iterator[tuple[tuple[int, ...], Maps]]:
-            for done, index in enumerate(grid.indices(), 1):
-                tile = cut(pixels, grid, index)
-                normalized = tile if normalizer is None else normalizer.apply(tile)
-                maps = self.maps(np.ascontiguousarray(normalized, np.float32), heads)
+        def tile_maps(index: Index) -> tuple[Index, Maps]:
+            tile = cut(pixels, grid, index)
+            normalized = tile if normalizer is None else normalizer.apply(tile)
+            return index, self.maps(np.ascontiguousarray(normalized, np.float32), heads)
+
+        def tiles() -> Iterator[tuple[Index, Maps]]:
+            threads = min(self.streams, grid.count)
+            for done, made in enumerate(in_order(tile_maps, grid.indices(), threads), 1):
                 # Before the tile is handed on: nobody comes back for what follows the last one.
                 if progress:
                     progress(done, grid.count)
-                yield index, maps
+                yield made
 
         return stitch(tiles(), grid, {head.name: head.stride for head in heads})
+
+    @property
+    def streams(self) -> int:
+        """Passes that run at a time."""
+        return min(network.streams if isinstance(network, Graph) else 1 for network in self.networks)
 
     @torch.inference_mode()
     def maps(self, tile: Map, heads: tuple[Head, ...]) -> Maps:
@@ -104,7 +122,7 @@ class Ensemble:
         return {name: np.ascontiguousarray(maps[0].cpu().numpy()) for name, maps in means.items()}
 
     def _forward(self, network: nn.Module, batch: Tensor, heads: tuple[Head, ...]) -> dict[str, Tensor]:
-        with _TURN:
+        with turns(self.streams):
             if isinstance(network, Graph):
                 return network(batch, tuple(head.name for head in heads))[0]
             if self.ndim == 2:
@@ -113,6 +131,23 @@ class Ensemble:
                 torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bfloat16"
             ):
                 return network(batch)[0]
+
+
+def in_order(work: Callable[[T], U], items: Iterable[T], threads: int) -> Iterator[U]:
+    """What `work` makes of each item, in their order; as many are under way as there are threads."""
+    if threads == 1:
+        yield from map(work, items)
+        return
+    waiting = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        under_way = deque(pool.submit(work, item) for item in islice(waiting, threads))
+        try:
+            while under_way:
+                made = under_way.popleft().result()
+                under_way.extend(pool.submit(work, item) for item in islice(waiting, 1))
+                yield made
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def check_device(device: str) -> None:

@@ -86,6 +86,7 @@ class Model:
         device: str = "cpu",
         weights: str = "weights",
         engine: str = "torch",
+        streams: int = 1,
     ) -> "Model":
         """A shipped model by its name, or a run folder by its path.
 
@@ -95,6 +96,7 @@ class Model:
             weights: Name of the weight files: the best ones, or ``snapshot_1`` ... of a run that kept some.
             engine: What runs the networks: ``torch``, ``openvino``, ``openvino-int8``, ``onnxruntime``, or
                 ``auto`` for the fastest that is there.
+            streams: Threads that will call the model at a time, see `morula.prediction.engines.accelerate`.
 
         Raises:
             InputError: There is no such model, a file in it is broken, or the device or engine is
@@ -107,7 +109,10 @@ class Model:
         keep_to_cores()
         chosen = choose_engine(engine, device, files)
         loaded = [ready(load_network(plan, path), plan.ndim, device) for path in files]
-        networks = tuple(accelerate(n, plan, path, chosen) for n, path in zip(loaded, files, strict=True))
+        networks = tuple(
+            accelerate(network, plan, path, chosen, streams)
+            for network, path in zip(loaded, files, strict=True)
+        )
         return cls(
             folder.resolve().name,
             plan,

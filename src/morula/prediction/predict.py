@@ -99,7 +99,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         engine: What runs the network: ``torch``, ``openvino``, ``openvino-int8``, ``onnxruntime``, or
             ``auto`` for the fastest that is there.
         mirror: Mirror images to average over, ``none``, ``opposite`` or ``all``; None: as the plan says.
-        workers: Images that are read, decoded and written while the network works for another one.
+        workers: Images beyond the first that are under way: read, decoded, written, or in the network.
         export: Any of `EXPORTS`.
         progress: Called with images (one image: tiles) done and all.
 
@@ -129,7 +129,9 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         record.save(now=True)
         job = _Job(out, options, record, Measurements(out, record.rows))
         if todo:
-            job.run(todo, _load(model, options, record), workers, progress, len(found))
+            threads = 1 + max(1, workers)
+            loaded = _load(model, options, record, min(threads, len(found)))
+            job.run(todo, loaded, threads, progress, len(found))
         record.header["seconds"] = round(time.monotonic() - start, 3)
         record.header["peak_memory_mb"] = peak_memory_mb()
         record.save(now=True)
@@ -151,10 +153,10 @@ def _check_out(out: Path, images: Sequence[Path]) -> None:
     claim(out, "a prediction")
 
 
-def _load(model: str | Path, options: Options, record: Record) -> Model:
+def _load(model: str | Path, options: Options, record: Record, streams: int) -> Model:
     from morula.prediction.model import Model
 
-    loaded = Model.load(model, options.device, engine=options.engine)
+    loaded = Model.load(model, options.device, engine=options.engine, streams=streams)
     if options.mirror:
         loaded = loaded.mirroring(options.mirror)
     record.header["engine"] = loaded.engine
@@ -197,8 +199,8 @@ class _Stopped(Exception):  # noqa: N818 - nothing went wrong with the image
 class _Job:
     """One call of `predict`: several images under way, each in a thread of its own, results in order.
 
-    The network takes one tile at a time (`morula.prediction.ensemble`), so that it works for one image while
-    others are read, decoded, drawn and written.
+    No more tiles are in the network at a time than its engine has streams (`morula.prediction.ensemble`): it
+    works for some images while others are read, decoded, drawn and written.
     """
 
     out: Path
@@ -213,7 +215,7 @@ class _Job:
         self,
         todo: Sequence[Input],
         model: Model,
-        workers: int,
+        threads: int,
         progress: Callable[[int, int], None] | None,
         total: int,
     ) -> None:
@@ -225,13 +227,13 @@ class _Job:
             if progress and total == 1:
                 progress(tile, tiles)
 
-        pool = ThreadPoolExecutor(1 + max(1, workers))
+        pool = ThreadPoolExecutor(threads)
         under_way: deque[Future[Result]] = deque()
         waiting = iter(todo)
         try:
             for _ in todo:
                 # Results are small: a few may wait for the image before them.
-                for source in itertools.islice(waiting, 2 + 2 * workers - len(under_way)):
+                for source in itertools.islice(waiting, 2 * threads - len(under_way)):
                     under_way.append(pool.submit(self._one, source, model, each_tile))
                 self._finish(*under_way.popleft().result())
                 done += 1
