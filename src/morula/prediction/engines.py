@@ -8,6 +8,7 @@ list of one dict of logits out.
 import hashlib
 import importlib.util
 import queue
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -100,7 +101,10 @@ def accelerate(network: nn.Module, plan: Plan, weights: Path, engine: Engine, st
     try:
         ranges = Ranges.load(weights) if engine == "openvino-int8" else None
         graph = Graph(export(network, plan, weights), engine, ranges, streams)
-        graph.start(tuple(head.name for head in needed_heads(plan.representation, plan.ndim)))
+        wanted = tuple(head.name for head in needed_heads(plan.representation, plan.ndim))
+        # Run once by one thread: what OpenVINO's bindings set up at their first use, two threads that come
+        # first together would wait for forever.
+        graph(torch.zeros(1, len(plan.channels), *(2 * d for d in plan.network.divisors(plan.ndim))), wanted)
     except Exception as error:  # each engine has errors of its own kind
         found = str(error).partition("\n")[0] or type(error).__name__
         msg = f"engine {engine} cannot run this network: {found} Choose --engine torch."
@@ -117,15 +121,17 @@ class Graph(nn.Module):
         self._path, self._engine, self._ranges = path, engine, ranges
         self.streams = 1 if engine == "onnxruntime" else min(streams, torch.get_num_threads())
         self._runs: dict[tuple[str, ...], Run] = {}
+        self._starting = threading.Lock()
 
     def start(self, wanted: tuple[str, ...]) -> "Run":
         """Compile for these heads, unless that is done."""
-        if wanted not in self._runs:
-            if self._engine == "onnxruntime":
-                self._runs[wanted] = _start_onnxruntime(self._path, wanted)
-            else:
-                self._runs[wanted] = _start_openvino(self._path, wanted, self._ranges, self.streams)
-        return self._runs[wanted]
+        with self._starting:
+            if wanted not in self._runs:
+                if self._engine == "onnxruntime":
+                    self._runs[wanted] = _start_onnxruntime(self._path, wanted)
+                else:
+                    self._runs[wanted] = _start_openvino(self._path, wanted, self._ranges, self.streams)
+            return self._runs[wanted]
 
     def forward(self, image: Tensor, wanted: tuple[str, ...]) -> list[dict[str, Tensor]]:
         """Image ``(batch, channels, *spatial)`` to one dict of the wanted heads' logits, in a list of one."""
