@@ -62,6 +62,11 @@ class Row:
     floor: float
     agreement: float
 
+    @property
+    def place(self) -> tuple[str, str, int, int]:
+        """What is compared on what: measured again, it takes the former's place."""
+        return self.kernel, self.rival, self.size, self.objects
+
 
 def run_case(case: Case, scene: Scene, rounds: int) -> Row:
     """Both in turns, once before the clock runs."""
@@ -191,7 +196,8 @@ def main() -> None:
         for size, objects in scenes_of(options):
             print(f"{size}, {objects} objects", file=sys.stderr)
             scene = make_scene(size, objects, options.ndim)
-            rows += [run_case(case, scene, options.rounds) for case in cases]
+            for row in (run_case(case, scene, options.rounds) for case in cases):
+                rows = [former for former in rows if former.place != row.place] + [row]
             if not options.grid and not options.quick:
                 decoders = decoder_rows(scene, options.rounds)
             if options.json:
