@@ -269,7 +269,7 @@ def time_to_accuracy(found: dict[str, Any]) -> str:
         facts(found)
         + table(head, rows)
         + "\n`auto` has its whole call counted (preparing, looks, choosing the decoder, report), StarDist its"
-        " training\nsteps alone; both had one core each, side by side. DSB score of"
+        " training\nsteps alone; both had one core each, trained on one day. DSB score of"
         f" `auto` after {same['morula_minutes']:.0f} minutes against\nStarDist's after"
         f" {same['stardist_minutes']:.0f}: {same['difference']:+.3f} (paired sign-flip test over images,"
         f" p {p_value(same['p_value'])}).\nUntil AP@0.5 is 0.80, among these: {reached} (goal: a third).\n"
