@@ -251,6 +251,19 @@ def training_speed(found: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def precision(found: dict[str, Any]) -> str:
+    """Scores after trainings in float32 and in bfloat16."""
+    wide, narrow = found["groups"]["precision"]
+    gain = narrow["gain"]
+    return (
+        f"\n`python benchmarks/ablations.py dsb2018 -o OUT --only precision`: a small network, {wide['steps']} steps,"
+        f" seeds {', '.join(map(str, wide['seeds']))}, the same {wide['n_images']}\ntest images. DSB score"
+        f" {wide['dsb']['mean']:.3f} in float32, {narrow['dsb']['mean']:.3f} in bfloat16:"
+        f" {gain['difference']:+.3f} (95 % {gain['low']:+.3f} to {gain['high']:+.3f},"
+        f" p {p_value(gain['p_value'])}).\n"
+    )
+
+
 def time_to_accuracy(found: dict[str, Any]) -> str:
     """Both programs' scores by the time they had."""
     rows = [
@@ -294,13 +307,10 @@ def int8(found: dict[str, Any]) -> str:
     return INT8 + facts(found) + about + table(head, rows)
 
 
-EARLIER = "before objects were chosen among regions"
-"""Of figures that were measured before decoding took half as long again."""
-
 SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("Prediction", "speed", speed),
-    (f"Prediction beside one busy process, two threads, {EARLIER}", "speed_busy_2", speed),
-    (f"Prediction beside one busy process, one thread, {EARLIER}", "speed_busy_1", speed),
+    ("Prediction beside one busy process, two threads", "speed_busy_2", speed),
+    ("Prediction beside one busy process, one thread", "speed_busy_1", speed),
     ("Beside other programs", "peers", peers),
     ("Where the time goes, model `nuclei` at the trained scale, before and now", "stages", stages),
     ("Where the time goes, `predict` without options", "stages_default", stages_default),
@@ -308,6 +318,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
     ("int8", "int8", int8),
     ("The training's input", "pipeline", pipeline),
     ("Steps of training", "training_speed", training_speed),
+    ("What bfloat16 costs", "ablations_precision", precision),
     (
         "Time to accuracy: StarDist's split, `auto` beside StarDist's own package",
         "time_to_accuracy",
