@@ -257,7 +257,8 @@ def precision(found: dict[str, Any]) -> str:
     gain = narrow["gain"]
     return (
         f"\n`python benchmarks/ablations.py dsb2018 -o OUT --only precision`: a small network,"
-        f" {wide['steps']} steps, seeds {', '.join(map(str, wide['seeds']))}, the same {wide['n_images']}\ntest images. DSB score"
+        f" {wide['steps']} steps, seeds {', '.join(map(str, wide['seeds']))}, the same"
+        f" {wide['n_images']}\ntest images. DSB score"
         f" {wide['dsb']['mean']:.3f} in float32, {narrow['dsb']['mean']:.3f} in bfloat16:"
         f" {gain['difference']:+.3f} (95 % {gain['low']:+.3f} to {gain['high']:+.3f},"
         f" p {p_value(gain['p_value'])});\nDice {wide['dice']:.3f} and {narrow['dice']:.3f}.\n"
