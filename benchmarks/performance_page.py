@@ -69,10 +69,10 @@ the whole image, are left out.
 
 LOADERS = """
 Beside a GPU every core but one makes batches (`morula.training.batches.loader_threads`). Patches of the union
-a second of wall time, by threads, on the two cores here: {rates}. No GPU was at hand, so that this is
-reckoned: at 90 patches a second and core, 15 cores give 1,350. A patch costs the shipped network 4.7 GMAC and
-about 55 MB of traffic, forward and back: together 13 TFLOP/s and 74 GB/s, of the 989 TFLOP/s in bfloat16 and
-4,800 GB/s that NVIDIA states for an H200. What stands in the way of 80 % is the CPU's work on each patch.
+a second of wall time, by threads, on the two cores here: {rates}. No GPU was at hand: what stands in the way
+of keeping one 80 % busy is seen all the same. A patch costs the shipped network 4.7 GMAC, forward and back: a
+thousand of them a second are 1 % of the 989 TFLOP/s in bfloat16 that NVIDIA states for an H200, and threads
+of one Python interpreter take turns, so that each further one adds less than the first gives.
 """
 
 

@@ -92,7 +92,7 @@ def predict(
     ] = None,
     workers: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Images read, decoded and written beside the network."),
+        typer.Option(min=1, metavar="N", help="Images under way beside the first."),
     ] = 1,
     export: Annotated[
         str | None, typer.Option(metavar="roi,geojson", help="Also write ImageJ ROIs or QuPath GeoJSON.")

@@ -30,6 +30,11 @@ class Image:
         return self.pixels.ndim - 1
 
 
+def is_replicated(pixels: np.ndarray) -> bool:
+    """Whether ``(C, *spatial)`` is one channel seen several times, as a grey image that fills several is."""
+    return len(pixels) > 1 and pixels.strides[0] == 0
+
+
 @dataclass(frozen=True)
 class Sample:
     """Where one image and its labels lie; nothing is read yet."""

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64, Int64, Num
 
+from morula.data.sample import is_replicated
+
 FEATURES = ("colour", "skew", "median", "spread")
 """What `features` measures; each lies roughly between -1 and 1."""
 
@@ -64,7 +66,7 @@ def appearance(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
 
 def _seen_once(pixels: Num[np.ndarray, "_ *_"]) -> Num[np.ndarray, "_ *_"]:
     """One channel of a grey image that fills several; other images as they are."""
-    return pixels[:1] if pixels.strides[0] == 0 else pixels
+    return pixels[:1] if is_replicated(pixels) else pixels
 
 
 def inverted(row: Float64[np.ndarray, " _"]) -> Float64[np.ndarray, " _"]:

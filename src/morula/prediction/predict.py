@@ -99,7 +99,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         engine: What runs the network: ``torch``, ``openvino``, ``openvino-int8``, ``onnxruntime``, or
             ``auto`` for the fastest that is there.
         mirror: Mirror images to average over, ``none``, ``opposite`` or ``all``; None: as the plan says.
-        workers: Images beyond the first that are under way: read, decoded, written, or in the network.
+        workers: Images under way beside the first: read, decoded, written, or in the network.
         export: Any of `EXPORTS`.
         progress: Called with images (one image: tiles) done and all.
 

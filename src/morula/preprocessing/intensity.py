@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, Num
 from numba import njit
 
+from morula.data.sample import is_replicated
 from morula.errors import InputError
 from morula.planning.plan import Normalization
 
@@ -46,7 +47,7 @@ class Normalizer:
         """
         if normalization.kind == "fixed":
             return cls._fixed(normalization)
-        if _is_replicated(pixels):
+        if is_replicated(pixels):
             one = cls.measure(pixels[:1], normalization)
             repeat = len(pixels)
             return cls(one.offset.repeat(repeat), one.scale.repeat(repeat))
@@ -72,7 +73,7 @@ class Normalizer:
 
     def apply(self, pixels: Pixels) -> Float32[np.ndarray, "_ *_"]:
         """Normalise the image or a crop ``(C, *spatial)``; constant channels and bad pixels become 0."""
-        if _is_replicated(pixels) and len(set(self.offset)) == len(set(self.scale)) == 1:
+        if is_replicated(pixels) and len(set(self.offset)) == len(set(self.scale)) == 1:
             one = Normalizer(self.offset[:1], self.scale[:1], self.limits[:1])
             return one.apply(pixels[:1]).repeat(len(pixels), axis=0)
         exact = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
@@ -109,11 +110,6 @@ def percentiles(channel: np.ndarray, shares: tuple[float, ...]) -> tuple[float, 
         msg = f"a channel ({channel.dtype}, shape {channel.shape}) has no finite pixel; export it again."
         raise InputError(msg)
     return tuple(_percentile(values, counts, share) for share in shares)
-
-
-def _is_replicated(pixels: Pixels) -> bool:
-    """A grey image that fills several channels is one channel seen several times."""
-    return len(pixels) > 1 and pixels.strides[0] == 0
 
 
 def _distribution(channel: np.ndarray) -> tuple[np.ndarray, Int64[np.ndarray, " _"]]:

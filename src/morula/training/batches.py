@@ -178,10 +178,10 @@ def stream(patches: Patches, start: int, stop: int, ahead: int = 4, *, loaders: 
         patches: What they are made of.
         start: First step.
         stop: Step after the last.
-        ahead: Batches that may wait, for each loader.
+        ahead: Batches that may wait, beside those that further loaders are at.
         loaders: Threads that make them: the same batches however many there are.
     """
-    ahead *= loaders
+    ahead += loaders - 1
     with ThreadPoolExecutor(loaders) as pool:
         waiting: list[Future[Batch]] = []
         try:
