@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from morula.errors import InputError
 
@@ -18,6 +18,20 @@ class Spec(BaseModel, frozen=True, extra="forbid"):
     """A frozen, complete configuration: unknown keys are errors. Write ``frozen=True`` on subclasses."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: Any) -> Any:
+        annotation = cls.model_fields[info.field_name].annotation
+        if isinstance(value, bool) and not _holds_bool(annotation):
+            # Else Python would take true for 1.
+            msg = "true and false do not fit here; give a value of the key's own type"
+            raise ValueError(msg)
+        return value
+
+
+def _holds_bool(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(_holds_bool(part) for part in get_args(annotation))
 
 
 @dataclass(frozen=True)

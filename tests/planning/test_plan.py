@@ -46,6 +46,13 @@ def test_load_explains(tmp_path, plan):
         Plan.load(path)
 
 
+@pytest.mark.parametrize("key", ["steps", "ema"])
+def test_true_is_no_number(tmp_path, plan, key):
+    (tmp_path / "plan.toml").write_text(re.sub(rf"(?m)^{key} = .*$", f"{key} = true", plan.dumps()))
+    with pytest.raises(InputError, match=f"{key} = True: true and false do not fit"):
+        Plan.load(tmp_path / "plan.toml")
+
+
 @pytest.mark.parametrize("key", ["halo_px", "patch_size", "tile_size"])
 def test_sizes_have_one_number_per_axis(tmp_path, plan, key):
     """A plan may be edited: what is wrong is said when it is read, not by torch."""

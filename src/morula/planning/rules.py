@@ -187,11 +187,11 @@ def patch_size(
     value = tuple(
         _up(min(want, size), step) for want, size, step in zip(wanted, shape, divisors, strict=True)
     )
-    across = min(value) / max(diameter, 1.0)
+    across = round(min(value) / max(diameter, 1.0))
     return Decision(
         value,
-        f"about {across:.0f} objects across; the median image is {_times([round(s) for s in shape])} working "
-        f"px, the network needs multiples of {_times(divisors)}",
+        f"about {across} object{'s' * (across != 1)} across; the median image is "
+        f"{_times([round(s) for s in shape])} working px, the network needs multiples of {_times(divisors)}",
     )
 
 
