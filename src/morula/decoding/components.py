@@ -42,14 +42,18 @@ def grow(labels: Labels, mask: Mask, max_distance_px: float = np.inf) -> Labels:
         return np.maximum(labels, 0)
     diagonal = float(np.linalg.norm(labels.shape))
     grown = with_rim(as_volume(labels), as_volume(mask | (labels > 0)))
-    _grow(grown.reshape(-1), grown.shape, min(float(max_distance_px), diagonal))
+    queue = np.full((2, grown.size), -1, np.int32)
+    _grow(grown.reshape(-1), grown.shape, min(float(max_distance_px), diagonal), *queue)
     return without_rim(grown).reshape(mask.shape)
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _grow(labels, shape, limit):  # noqa: C901 - one loop; calls per pixel would halve the speed
-    """Labels what can be reached of the free pixels, in place; `labels` is flat, with the rim."""
+def _grow(labels, shape, limit, follower, source):  # noqa: C901 - one loop; calls per pixel would halve the speed
+    """Labels what can be reached of the free pixels, in place.
+
+    `labels` is flat, with the rim; the last two hold -1 for each of its pixels.
+    """
     row, plane = shape[2], shape[1] * shape[2]
     steps = np.array([-plane, -row, -1, 1, row, plane])
     if shape[0] == 1:
@@ -57,8 +61,6 @@ def _grow(labels, shape, limit):  # noqa: C901 - one loop; calls per pixel would
     buckets = int(limit * _BUCKETS_PER_PIXEL) + 2
     first = np.full(buckets, -1, np.int64)
     last = np.full(buckets, -1, np.int64)
-    follower = np.full(labels.size, -1, np.int32)
-    source = np.full(labels.size, -1, np.int32)
     for pixel in range(labels.size):
         if labels[pixel] > 0:
             source[pixel] = pixel

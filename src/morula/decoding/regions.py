@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32
 from numba import njit
 
-from morula.decoding.watershed import watershed, without_rim
+from morula.decoding.watershed import rimmed, watershed, without_rim
 from morula.labels.components import root_of
 from morula.labels.volume import as_volume, check_indexable
 from morula.types import Labels, Scalar
@@ -93,12 +93,15 @@ def nested_regions(inside: Scalar, markers: Scalar, elevation: Scalar, threshold
         (array([1, 1, 1, 1, 2, 2], dtype=int32), array([0, 3, 3, 0], dtype=int32))
     """
     check_indexable(inside.shape)
-    level = _levels(
-        as_volume(inside), as_volume(markers), np.float32(threshold), np.array(LEVELS, np.float32)
-    )
-    seeds, parents, born, gone = _grow_tree(level.reshape(-1), level.shape, len(LEVELS) + 1, LEAST_PX)
-    seeds = without_rim(seeds.reshape(level.shape)).reshape(inside.shape)
-    return Regions(watershed(elevation, seeds, inside > threshold), parents, born, gone)
+    mask, heights = inside > np.float32(threshold), np.array(LEVELS, np.float32)
+    volume = as_volume(mask)
+    level = np.zeros(rimmed(volume.shape), np.uint8)
+    _find_levels(volume, as_volume(markers), heights, level)
+    order = np.empty(np.count_nonzero(mask), np.int32)
+    begin = _sort_by_level(level.reshape(-1), len(LEVELS) + 1, order)
+    seeds, forest = np.zeros(level.shape, np.int32), np.empty((5, level.size), np.int32)
+    tree = _grow_tree(level.shape, order, begin, forest, seeds.reshape(-1))
+    return Regions(watershed(elevation, without_rim(seeds).reshape(mask.shape), mask), *tree)
 
 
 @njit(cache=True, nogil=True)
@@ -133,41 +136,40 @@ def _choose(parents, gain):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _levels(inside, markers, threshold, heights):
-    """1 in the foreground and one more for each height that the marker exceeds; 0 elsewhere and on a rim."""
-    depth, height, width = inside.shape
-    rim = 1 if depth > 1 else 0
-    level = np.zeros((depth + 2 * rim, height + 2, width + 2), np.uint8)
+def _find_levels(mask, markers, heights, level):
+    """1 in `mask` and one more for each height that the marker exceeds, into `level` with a rim."""
+    depth, height, width = mask.shape
+    rim = (level.shape[0] - depth) // 2
     for z in range(depth):
         for y in range(height):
             for x in range(width):
-                if inside[z, y, x] > threshold:
+                if mask[z, y, x]:
                     here = 1
                     while here <= heights.size and markers[z, y, x] > heights[here - 1]:
                         here += 1
                     level[z + rim, y + 1, x + 1] = here
-    return level
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _grow_tree(level, shape, highest, least):
-    """Pixels join from the highest level down; regions that meet become children of a new node."""
+def _grow_tree(shape, order, begin, forest, seeds):
+    """Pixels join from the highest level down; regions that meet become children of a new node.
+
+    `order` and `begin` are from `_sort_by_level`, `forest` is room for five numbers per pixel of `shape`,
+    `seeds` gets the leaf of every pixel that a leaf begins with.
+    """
     steps = np.array([-shape[1] * shape[2], shape[1] * shape[2], -shape[2], shape[2], -1, 1])
     if shape[0] == 1:
         steps = steps[2:].copy()
-    order, begin = _by_level(level, highest)
-    most = order.size // least * 2 + 2
-    roots = np.full(level.size, -1, np.int32)
-    size = np.empty(level.size, np.int32)
+    most = order.size // LEAST_PX * 2 + 2
     # The pixels of a region are a chain from its root on, so that two regions are joined at once.
-    following, last = np.empty(level.size, np.int32), np.empty(level.size, np.int32)
-    seeds, owner = np.zeros(level.size, np.int32), np.zeros(level.size, np.int32)
+    roots, size, following, last, owner = forest
+    roots[:], owner[:] = -1, 0
     parents, born, gone = np.zeros(most, np.int32), np.zeros(most, np.int32), np.zeros(most, np.int32)
     # Of each node a pixel; the nodes that have no parent yet, and their places among these.
     pixel_of, slot, n_nodes = np.zeros(most, np.int32), np.zeros(most, np.int32), 0
     tops, n_tops = np.zeros(most, np.int32), 0
-    for now in range(highest, 0, -1):
+    for now in range(begin.size - 2, 0, -1):
         arriving = order[begin[now] : begin[now + 1]]
         for pixel in arriving:
             _arrive(pixel, steps, roots, size, following, last)
@@ -188,7 +190,7 @@ def _grow_tree(level, shape, highest, least):
             parents[node], born[node] = owner[root], now
         for pixel in arriving:
             root = root_of(roots, pixel)
-            if owner[root] == 0 and size[root] >= least:
+            if owner[root] == 0 and size[root] >= LEAST_PX:
                 n_nodes += 1
                 owner[root], pixel_of[n_nodes], gone[n_nodes] = n_nodes, root, now - 1
                 slot[n_nodes], tops[n_tops] = n_tops, n_nodes
@@ -197,26 +199,26 @@ def _grow_tree(level, shape, highest, least):
         for node in tops[:n_tops]:
             owner[root_of(roots, pixel_of[node])] = 0
     stop = n_nodes + 1
-    return seeds, parents[:stop].copy(), born[:stop].copy(), gone[:stop].copy()
+    return parents[:stop].copy(), born[:stop].copy(), gone[:stop].copy()
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _by_level(level, highest):
-    """The pixels above level 0, sorted by level, and where each level begins."""
+def _sort_by_level(level, highest, order):
+    """Puts the pixels above level 0 into `order`, the lowest first; returns where each level begins."""
     count = np.zeros(highest + 1, np.int64)
     for here in level:
         count[here] += 1
     count[0] = 0
     begin = np.zeros(highest + 2, np.int64)
     begin[1:] = np.cumsum(count)
-    order, end = np.empty(begin[-1], np.int32), begin.copy()
+    end = begin.copy()
     for pixel in range(level.size):
         here = level[pixel]
         if here > 0:
             order[end[here]] = pixel
             end[here] += 1
-    return order, begin
+    return begin
 
 
 @njit(cache=True, nogil=True)

@@ -42,9 +42,11 @@ def watershed(elevation: Scalar, markers: Labels, mask: Mask, levels: int = 4096
     if mask.size == 0:
         return np.zeros(mask.shape, np.int32)
     volume = as_volume(mask)
-    level = _quantise(as_volume(elevation), volume, levels)
     labels = with_rim(as_volume(markers), volume)
-    _flood(level.reshape(-1), labels.reshape(-1), labels.shape, levels)
+    level = np.zeros(labels.shape, np.uint16)
+    _quantise(as_volume(elevation), volume, levels, level)
+    waiting = np.empty((2, np.count_nonzero(mask)), np.int32)
+    _flood(level.reshape(-1), labels.reshape(-1), labels.shape, levels, *waiting)
     return without_rim(labels).reshape(mask.shape)
 
 
@@ -53,26 +55,36 @@ def without_rim(labels: np.ndarray) -> np.ndarray:
     return np.maximum(labels[1:-1, 1:-1, 1:-1] if len(labels) > 1 else labels[:, 1:-1, 1:-1], 0)
 
 
-@njit(cache=True, nogil=True)
-@no_type_check
-def _rim(depth):
-    """Planes of padding on both sides along z: none in 2D. Along y and x it is always one pixel."""
-    return 1 if depth > 1 else 0
+def with_rim(markers: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Markers inside `mask`, 0 where free, -1 outside and on a rim: a front asks for nothing else.
+
+    Args:
+        markers: Seed ids ``(z, y, x)``; -1 counts as 0.
+        mask: Pixels that may be labelled ``(z, y, x)``.
+    """
+    labels = np.full(rimmed(markers.shape), -1, np.int32)
+    _seed(markers, mask, labels)
+    return labels
+
+
+def rimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape ``(z, y, x)`` with a rim of one pixel: along y and x, and in 3D along z."""
+    depth, height, width = shape
+    return depth + 2 * (depth > 1), height + 2, width + 2
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _quantise(elevation, mask, levels):
-    """Elevation in `mask` as uint16, 0 to levels - 1; elsewhere, and on a rim, 0."""
+def _quantise(elevation, mask, levels, level):
+    """Elevation in `mask`, 0 to levels - 1, into `level` with a rim."""
     source, inside = elevation.ravel(), mask.ravel()
     low, high = np.float32(np.inf), np.float32(-np.inf)
     for i in range(source.size):
         if inside[i] and np.isfinite(source[i]):
             low = min(low, source[i])
             high = max(high, source[i])
-    rim = _rim(elevation.shape[0])
     depth, height, width = elevation.shape
-    level = np.zeros((depth + 2 * rim, height + 2, width + 2), np.uint16)
+    rim = (level.shape[0] - depth) // 2
     scale = (levels - 1) / (np.float64(high) - np.float64(low)) if high > low else 0.0
     for z in range(depth):
         for y in range(height):
@@ -84,33 +96,24 @@ def _quantise(elevation, mask, levels):
                     if here < high:
                         step = int((np.float64(here) - low) * scale + 0.5)
                     level[z + rim, y + 1, x + 1] = step
-    return level
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def with_rim(markers, mask):
-    """Markers inside `mask`, 0 where free, -1 outside and on a rim: a front asks for nothing else.
-
-    Args:
-        markers: Seed ids ``(z, y, x)``; -1 counts as 0.
-        mask: Pixels that may be labelled ``(z, y, x)``.
-    """
-    rim = _rim(markers.shape[0])
+def _seed(markers, mask, labels):
     depth, height, width = markers.shape
-    labels = np.full((depth + 2 * rim, height + 2, width + 2), -1, np.int32)
+    rim = (labels.shape[0] - depth) // 2
     for z in range(depth):
         for y in range(height):
             for x in range(width):
                 if mask[z, y, x]:
                     labels[z + rim, y + 1, x + 1] = max(markers[z, y, x], 0)
-    return labels
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _flood(level, labels, shape, levels):  # noqa: C901 - a call for each queued pixel costs a third of the speed
-    """Labels every free pixel in place; both arrays are flat, with the rim."""
+def _flood(level, labels, shape, levels, waiting, late):  # noqa: C901 - a call for each queued pixel costs a third
+    """Labels every free pixel in place; the first two are flat, with the rim; the last two hold the front."""
     row, plane = shape[2], shape[1] * shape[2]
     steps = np.array([-plane, -row, -1, 1, row, plane])
     if shape[0] == 1:
@@ -123,8 +126,6 @@ def _flood(level, labels, shape, levels):  # noqa: C901 - a call for each queued
             begin[level[pixel] + 1] += 1
     begin = np.cumsum(begin)
     end = begin[:-1].copy()
-    waiting = np.empty(begin[-1], np.int32)
-    late = np.empty(begin[-1], np.int32)
     for pixel in range(labels.size):
         if labels[pixel] > 0:
             for k in range(steps.size):

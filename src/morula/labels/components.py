@@ -34,9 +34,9 @@ def connected_components(labels_or_mask: Labels | Mask, connectivity: int = 1) -
         msg = f"connectivity {connectivity}; expected 1 to {ndim} for {ndim} axes"
         raise ValueError(msg)
     volume = as_volume(labels_or_mask)
-    return _number_pieces(
-        volume.view(np.uint8) if volume.dtype == np.bool_ else volume, connectivity
-    ).reshape(labels_or_mask.shape)
+    pieces = np.empty(volume.size + SLACK, np.int32)
+    _number_pieces(volume.view(np.uint8) if volume.dtype == np.bool_ else volume, connectivity, pieces)
+    return pieces[: volume.size].reshape(labels_or_mask.shape)
 
 
 def remove_small(labels: Labels, min_size: int) -> Labels:
@@ -54,7 +54,9 @@ def remove_small(labels: Labels, min_size: int) -> Labels:
         return labels.copy()
     highest = max(int(labels.max()), 0)
     if highest <= 4 * labels.size + 65536:
-        return _drop_small(as_volume(labels).reshape(-1), highest, min_size).reshape(labels.shape)
+        kept = np.empty(labels.shape, np.int32)
+        _drop_small(as_volume(labels).reshape(-1), highest, min_size, kept.reshape(-1))
+        return kept
     # Ids so high that a table by id would not fit.
     new, former = compact(labels)
     kept = remove_small(new, min_size)
@@ -78,7 +80,9 @@ def fill_enclosed(mask: Mask) -> Mask:
             enclosed[gaps.take([face] if gaps.size else [], axis)] = False
     # The number 0 is the mask itself.
     enclosed[0] = True
-    return _look_up(gaps.reshape(-1), enclosed).reshape(mask.shape)
+    filled = np.empty(mask.shape, bool)
+    _look_up(gaps.reshape(-1), enclosed, filled.reshape(-1))
+    return filled
 
 
 def keep_largest_pieces(labels: Labels) -> Labels:
@@ -106,7 +110,7 @@ def keep_largest_pieces(labels: Labels) -> Labels:
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _drop_small(labels, highest, min_size):
+def _drop_small(labels, highest, min_size, kept):
     sizes = np.zeros(highest + 1, np.int64)
     flags, ends = change_flags(CHUNK), np.zeros(CHUNK + SLACK + 1, np.int64)
     for begin in range(0, labels.size, CHUNK):
@@ -117,26 +121,22 @@ def _drop_small(labels, highest, min_size):
         for end in ends[: runs + 1]:
             sizes[max(some[start], 0)] += end - start
             start = end
-    kept = np.empty(labels.size, np.int32)
     for i in range(labels.size):
         label = labels[i]
         kept[i] = 0 if label > 0 and sizes[label] < min_size else label
-    return kept
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _look_up(ids, table):
-    found = np.empty(ids.size, table.dtype)
+def _look_up(ids, table, found):
     for i in range(ids.size):
         found[i] = table[ids[i]]
-    return found
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _number_pieces(values, connectivity):
-    """Two passes over runs of equal pixels along x, with a union-find between them."""
+def _number_pieces(values, connectivity, pieces):
+    """Two passes over runs of equal pixels along x, with a union-find between them, into flat `pieces`."""
     depth, height, width = values.shape
     rows = values.reshape(-1, width)
     first = np.zeros(depth * height + 1, np.int64)
@@ -151,7 +151,7 @@ def _number_pieces(values, connectivity):
                 here, there = (first[line], first[line + 1]), (first[other], first[other + 1])
                 _join(runs, parents, here, there, int(across < connectivity))
     _number_roots(parents)
-    return _painted(values.shape, first, runs, parents)
+    _paint(pieces, width, first, runs, parents)
 
 
 @njit(cache=True, nogil=True)
@@ -221,15 +221,13 @@ def _number_roots(parents):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _painted(shape, first, runs, numbers):
-    """Every run filled with its number, the gaps with 0."""
-    size, x = shape[0] * shape[1] * shape[2], 0
-    flat = np.empty(size + SLACK, np.int32)
+def _paint(flat, width, first, runs, numbers):
+    """Fills every run with its number, the gaps with 0."""
+    x = 0
     for line in range(first.size - 1):
-        begin = line * shape[2]
+        begin = line * width
         for run in range(first[line], first[line + 1]):
             fill_run(flat, x, begin + runs[0, run], 0)
             x = begin + runs[1, run]
             fill_run(flat, begin + runs[0, run], x, numbers[run])
-    fill_run(flat, x, size, 0)
-    return flat[:size].reshape(shape)
+    fill_run(flat, x, flat.size - SLACK, 0)

@@ -40,8 +40,9 @@ def resample_labels(labels: Labels, shape: tuple[int, ...]) -> Labels:
         return labels.copy()
     missing = 3 - labels.ndim
     sizes = zip((1,) * missing + labels.shape, (1,) * missing + tuple(shape), strict=True)
-    taps = [_taps(old, new) for old, new in sizes]
-    resampled = _vote(as_volume(labels), *taps[0], *taps[1], *taps[2]).reshape(shape)
+    along_z, along_y, along_x = (_taps(old, new) for old, new in sizes)
+    resampled = np.empty(shape, np.int32)
+    _vote(as_volume(labels), along_z, along_y, along_x, as_volume(resampled))
     _restore_lost(labels, resampled)
     return resampled
 
@@ -100,9 +101,9 @@ def _free_pixel(resampled: Labels, middle: np.ndarray, pixels: dict[int, int]) -
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _vote(labels, first_z, weights_z, first_y, weights_y, first_x, weights_x):
+def _vote(labels, along_z, along_y, along_x, resampled):
     depth, height, width = labels.shape
-    resampled = np.empty((len(first_z), len(first_y), len(first_x)), np.int32)
+    (first_z, weights_z), (first_y, weights_y), (first_x, weights_x) = along_z, along_y, along_x
     most = weights_z.shape[1] * weights_y.shape[1] * weights_x.shape[1]
     ids = np.empty(most, np.int32)
     votes = np.empty(most)
@@ -122,7 +123,6 @@ def _vote(labels, first_z, weights_z, first_y, weights_y, first_x, weights_x):
                     weights_x[x, x0 - first_x[x] :],
                 )
                 resampled[z, y, x] = _winner(source, across, ids, votes)
-    return resampled
 
 
 @njit(cache=True, nogil=True)

@@ -63,7 +63,9 @@ def shrink(labels: Labels, width: int | float, spacing: Spacing | None = None) -
     ids = sequential(labels)
     distance = inner_distance(ids, _checked(labels, width, spacing))
     taken = np.minimum(0.5 * largest_per_label(ids, distance), width * (1 + 1e-6))
-    return _deeper(labels.ravel(), ids.ravel(), distance.ravel(), taken).reshape(labels.shape)
+    kept = np.zeros(labels.shape, labels.dtype)
+    _deeper(labels.ravel(), ids.ravel(), distance.ravel(), taken, kept.reshape(-1))
+    return kept
 
 
 def _checked(labels: Labels, width: int | float, spacing: Spacing | None) -> Spacing:
@@ -106,9 +108,7 @@ def _see_two(padded: np.ndarray, ball: list[int], margin: int) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _deeper(labels, ids, distance, taken):
-    kept = np.zeros_like(labels)
+def _deeper(labels, ids, distance, taken, kept):
     for i in range(labels.size):
         if ids[i] > 0 and distance[i] > taken[ids[i]]:
             kept[i] = labels[i]
-    return kept

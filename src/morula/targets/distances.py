@@ -8,6 +8,7 @@ from jaxtyping import Float32
 from numba import njit
 
 from morula.labels.renumber import renumber
+from morula.labels.runs import SLACK, change_flags, mark_changes, take_changes
 from morula.labels.volume import as_volume
 from morula.types import Labels, Map, Scalar, Spacing
 
@@ -65,7 +66,8 @@ def signed_distance(labels: Labels, spacing: Spacing, reach_px: float = 8.0) -> 
     labels = _indexable(labels)
     # Background as one more label: a single transform measures both sides of every outline.
     outside = int(labels.max(initial=0)) + 1
-    sides = _with_background(labels.reshape(-1), outside).reshape(labels.shape)
+    sides = np.empty(labels.shape, np.int32)
+    _with_background(labels.reshape(-1), outside, sides.reshape(-1))
     distance = edt.edt(sides, anisotropy=spacing)
     if _is_endless(distance):
         return np.full(labels.shape, -1 if sides.flat[0] == outside else 1, np.float32)
@@ -73,7 +75,8 @@ def signed_distance(labels: Labels, spacing: Spacing, reach_px: float = 8.0) -> 
     heights = np.maximum(largest_per_label(sides, distance), 2 * half) - half
     # In float64, so that a height divided by itself comes out as 1.
     scale = np.append(1 / heights[:outside].astype(np.float64), -1 / (reach_px * min(spacing)))
-    return _scaled(sides.reshape(-1), distance.reshape(-1), np.float32(half), scale).reshape(labels.shape)
+    _scale(sides.reshape(-1), distance.reshape(-1), np.float32(half), scale)
+    return distance
 
 
 def centroid_offsets(labels: Labels) -> Map:
@@ -97,8 +100,10 @@ def centroid_offsets(labels: Labels) -> Map:
     volume = as_volume(ids)
     centres, below, above = _extremes(volume, int(ids.max(initial=0)))
     reach = np.stack([centres - below, above - centres])
-    scale = np.divide(1, reach, out=np.zeros_like(reach), where=reach > 1e-9)
-    return _offsets(volume, ids.ndim, centres, *scale).reshape(ids.ndim, *ids.shape)
+    before, after = np.divide(1, reach, out=np.zeros_like(reach), where=reach > 1e-9)
+    offsets = np.zeros((ids.ndim, *ids.shape), np.float32)
+    _fill_offsets(volume, centres, before, after, offsets.reshape(ids.ndim, *volume.shape))
+    return offsets
 
 
 def two_nearest_distances(
@@ -126,12 +131,19 @@ def two_nearest_distances(
     radius = radius_px * min(spacing) * (1 + 1e-6)
     # Finite, so that one comparison tells both what is too far and what is farther than found before.
     far = np.nextafter(np.float32(radius**2), np.float32(np.inf))
-    found = _nearest_on_lines(np.maximum(labels, 0).reshape(labels.shape[0], -1), spacing[0], far)
+    lines = (labels.shape[0], labels.size // max(labels.shape[0], 1))
+    ids, squares = np.zeros((2, *lines), np.int32), np.full((2, *lines), far, np.float32)
+    _nearest_on_lines(np.maximum(labels, 0).reshape(lines), spacing[0], ids, squares)
     for axis, step in enumerate(spacing[1:], 1):
-        lines = (int(np.prod(labels.shape[:axis])), labels.shape[axis], -1)
-        found = _nearest_along(*(array.reshape(lines) for array in found), step, far)
-    _, d1, _, d2 = found
-    return _roots(d1, far).reshape(labels.shape), _roots(d2, far).reshape(labels.shape)
+        before, length = int(np.prod(labels.shape[:axis])), labels.shape[axis]
+        lines = (2, before, length, labels.size // max(before * length, 1))
+        former = ids.reshape(lines), squares.reshape(lines)
+        ids, squares = np.empty(lines, np.int32), np.empty(lines, np.float32)
+        _nearest_along(*former, step, far, ids, squares)
+    d1, d2 = squares
+    for squares in (d1, d2):
+        _take_roots(squares.reshape(-1), far)
+    return d1.reshape(labels.shape), d2.reshape(labels.shape)
 
 
 def sequential(labels: Labels) -> Labels:
@@ -166,30 +178,26 @@ def _largest(ids, values, highest):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _with_background(labels, outside):
-    sides = np.empty(labels.size, np.int32)
+def _with_background(labels, outside, sides):
     for i in range(labels.size):
         sides[i] = labels[i] if labels[i] > 0 else outside
-    return sides
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _scaled(sides, distance, half, scale):
-    signed = np.empty(sides.size, np.float32)
+def _scale(sides, distance, half, scale):
     for i in range(sides.size):
-        signed[i] = max((distance[i] - half) * scale[sides[i]], -1.0)
-    return signed
+        distance[i] = max((distance[i] - half) * scale[sides[i]], -1.0)
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _run_end(row, x):
-    """One past the last pixel of the run of equal ids that begins at `x`."""
-    label = row[x]
-    while x < row.size and row[x] == label:
-        x += 1
-    return x
+def _run_ends(row, flags, ends):
+    """Writes one past the last pixel of every run of equal ids, returns how many runs there are."""
+    mark_changes(row, flags)
+    runs = take_changes(flags, ends)
+    ends[runs] = row.size
+    return runs + 1 if row.size else 0
 
 
 @njit(cache=True, nogil=True)
@@ -201,11 +209,12 @@ def _extremes(ids, highest):
     low = np.full((highest + 1, 3), 1 << 30, np.int64)
     high = np.full((highest + 1, 3), -1, np.int64)
     depth, height, width = ids.shape
+    flags, ends = change_flags(width), np.zeros(width + SLACK + 1, np.int64)
     for z in range(depth):
         for y in range(height):
             row, start = ids[z, y], 0
-            while start < width:
-                label, end = row[start], _run_end(row, start)
+            for end in ends[: _run_ends(row, flags, ends)]:
+                label = row[start]
                 if label > 0:
                     pixels = end - start
                     count[label] += pixels
@@ -221,15 +230,15 @@ def _extremes(ids, highest):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _offsets(ids, ndim, centres, before, after):
-    """Along the last `ndim` axes of ``(z, y, x)``; `before` and `after` scale each side of the centroid."""
-    depth, height, width = ids.shape
-    offsets = np.zeros((ndim, depth, height, width), np.float32)
+def _fill_offsets(ids, centres, before, after, offsets):
+    """Along the last axes of ``(z, y, x)``; `before` and `after` scale each side of the centroid."""
+    ndim, depth, height, width = offsets.shape
+    flags, ends = change_flags(width), np.zeros(width + SLACK + 1, np.int64)
     for z in range(depth):
         for y in range(height):
             row, start = ids[z, y], 0
-            while start < width:
-                label, end = row[start], _run_end(row, start)
+            for end in ends[: _run_ends(row, flags, ends)]:
+                label = row[start]
                 if label > 0:
                     for axis in range(3 - ndim, 2):
                         delta = (z, y)[axis] - centres[label, axis]
@@ -237,34 +246,31 @@ def _offsets(ids, ndim, centres, before, after):
                         offsets[axis - 3 + ndim, z, y, start:end] = delta * side
                     centre, target = centres[label, 2], offsets[ndim - 1, z, y]
                     middle = min(max(start, int(np.ceil(centre))), end)
+                    # Read once: the compiler cannot know that the target is no part of the table.
+                    left, right = before[label, 2], after[label, 2]
                     for x in range(start, middle):
-                        target[x] = (x - centre) * before[label, 2]
+                        target[x] = (x - centre) * left
                     for x in range(middle, end):
-                        target[x] = (x - centre) * after[label, 2]
+                        target[x] = (x - centre) * right
                 start = end
-    return offsets
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _roots(squares, far):
-    roots = np.empty(squares.shape, np.float32)
-    source, target = squares.ravel(), roots.ravel()
-    for i in range(source.size):
-        target[i] = np.sqrt(source[i]) if source[i] < far else np.float32(np.inf)
-    return roots
+def _take_roots(squares, far):
+    for i in range(squares.size):
+        squares[i] = np.sqrt(squares[i]) if squares[i] < far else np.float32(np.inf)
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _nearest_on_lines(labels, step, far):
+def _nearest_on_lines(labels, step, ids, squares):
     """The first separable pass: ids and squared distances of the two nearest distinct labels on axis 0 of 2.
 
     What was met last on the way down, then on the way up, is nearest.
     """
     length, after = labels.shape
-    first, second = np.zeros((2, length, after), np.int32)
-    d1, d2 = np.full((2, length, after), far, np.float32)
+    (first, second), (d1, d2) = ids, squares
     for way in (1, -1):
         # Of every line: the two labels met last, and where.
         met = np.zeros((2, after), np.int32)
@@ -289,22 +295,20 @@ def _nearest_on_lines(labels, step, far):
                         first[i, a], d1[i, a] = met[rank, a], value
                     else:
                         second[i, a], d2[i, a] = met[rank, a], value
-    return first, d1, second, d2
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _nearest_along(first, d1, second, d2, step, far):
+def _nearest_along(former_ids, former_squares, step, far, ids, squares):
     """One more separable pass, on axis 1 of 3; lines are copied, so that their pixels lie side by side."""
+    (first, second), (d1, d2) = former_ids, former_squares
     before, length, after = first.shape
     reach = min(int(np.sqrt(far) / step), length - 1)
-    squares = ((np.arange(reach + 1) * step) ** 2).astype(np.float32)
-    ids, distances = np.zeros((2, *first.shape), np.int32), np.empty((2, *first.shape), np.float32)
+    steps = ((np.arange(reach + 1) * step) ** 2).astype(np.float32)
     for b in range(before):
         for a in range(after):
             line = first[b, :, a].copy(), d1[b, :, a].copy(), second[b, :, a].copy(), d2[b, :, a].copy()
-            _search(*line, squares, ids[:, b, :, a], distances[:, b, :, a])
-    return ids[0], distances[0], ids[1], distances[1]
+            _search(*line, steps, ids[:, b, :, a], squares[:, b, :, a])
 
 
 @njit(cache=True, nogil=True)
