@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from morula.labels.renumber import compact
-from morula.labels.runs import CHUNK, SLACK, change_flags, fill_run, mark_changes, take_changes
+from morula.labels.runs import CHUNK, SLACK, fill_run, run_ends, run_room
 from morula.labels.volume import as_volume
 from morula.types import Labels, Mask
 
@@ -112,13 +112,10 @@ def keep_largest_pieces(labels: Labels) -> Labels:
 @no_type_check
 def _drop_small(labels, highest, min_size, kept):
     sizes = np.zeros(highest + 1, np.int64)
-    flags, ends = change_flags(CHUNK), np.zeros(CHUNK + SLACK + 1, np.int64)
+    room = run_room(CHUNK)
     for begin in range(0, labels.size, CHUNK):
         some, start = labels[begin : begin + CHUNK], 0
-        mark_changes(some, flags)
-        runs = take_changes(flags, ends)
-        ends[runs] = some.size
-        for end in ends[: runs + 1]:
+        for end in run_ends(some, room):
             sizes[max(some[start], 0)] += end - start
             start = end
     for i in range(labels.size):
@@ -159,22 +156,21 @@ def _number_pieces(values, connectivity, pieces):
 def _object_runs(rows, first):
     """Start, end and label of object pixels' runs, int32 ``(3, runs)``; `first` gets each row's first run."""
     width = rows.shape[1]
-    flags, places = change_flags(width), np.zeros(width + 10, np.int64)
+    room = run_room(width)
     runs = np.empty((3, 2 * width + rows.size // 32), np.int32)
     count = 0
     for line in range(rows.shape[0]):
-        row = rows[line]
-        mark_changes(row, flags)
-        changes = 1 + take_changes(flags, places[1:])
-        places[changes] = width
-        if count + changes > runs.shape[1]:
+        row, start = rows[line], 0
+        ends = run_ends(row, room)
+        if count + ends.size > runs.shape[1]:
             larger = np.empty((3, 2 * runs.shape[1]), np.int32)
             larger[:, :count] = runs[:, :count]
             runs = larger
-        for i in range(changes if width > 0 else 0):
-            label = row[places[i]]
-            runs[0, count], runs[1, count], runs[2, count] = places[i], places[i + 1], label
+        for end in ends:
+            label = row[start]
+            runs[0, count], runs[1, count], runs[2, count] = start, end, label
             count += label > 0
+            start = end
         first[line + 1] = count
     return runs[:, :count]
 

@@ -282,12 +282,12 @@ def _hulls(labels, low, high):
         for z in range(low[label, 0], high[label, 0]):
             n_left, n_right = 0, 0
             for y in range(low[label, 1], high[label, 1]):
-                first, last = high[label, 2], -1
-                for x in range(low[label, 2], high[label, 2]):
-                    if labels[z, y, x] == label:
-                        first = min(first, x)
-                        last = x
-                if last >= 0:
+                row, first, last = labels[z, y], low[label, 2], high[label, 2] - 1
+                while first <= last and row[first] != label:
+                    first += 1
+                while last > first and row[last] != label:
+                    last -= 1
+                if first <= last:
                     n_left = _push(left, n_left, y, first, 1)
                     n_right = _push(right, n_right, y, last, -1)
             if n_left > 0:

@@ -48,6 +48,24 @@ def take_changes(flags, places):
 
 @njit(cache=True, nogil=True)
 @no_type_check
+def run_room(length):
+    """Room for `run_ends` on rows of up to `length` pixels."""
+    return change_flags(length), np.zeros(length + SLACK + 1, np.int64)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def run_ends(row, room):
+    """One past the last pixel of every run of equal pixels; valid until the room is used again."""
+    flags, ends = room
+    mark_changes(row, flags)
+    runs = take_changes(flags, ends)
+    ends[runs] = row.size
+    return ends[: runs + 1 if row.size else 0]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
 def fill_run(flat, start, end, value):
     """Fills a run, and up to `SLACK` pixels past it: who fills from left to right writes over them.
 

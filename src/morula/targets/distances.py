@@ -8,7 +8,7 @@ from jaxtyping import Float32
 from numba import njit
 
 from morula.labels.renumber import renumber
-from morula.labels.runs import SLACK, change_flags, mark_changes, take_changes
+from morula.labels.runs import run_ends, run_room
 from morula.labels.volume import as_volume
 from morula.types import Labels, Map, Scalar, Spacing
 
@@ -192,16 +192,6 @@ def _scale(sides, distance, half, scale):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _run_ends(row, flags, ends):
-    """Writes one past the last pixel of every run of equal ids, returns how many runs there are."""
-    mark_changes(row, flags)
-    runs = take_changes(flags, ends)
-    ends[runs] = row.size
-    return runs + 1 if row.size else 0
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
 def _extremes(ids, highest):
     """Centroid, first and last coordinate of every id, each ``(highest + 1, 3)``, in one pass over runs."""
     count = np.zeros(highest + 1, np.int64)
@@ -209,11 +199,11 @@ def _extremes(ids, highest):
     low = np.full((highest + 1, 3), 1 << 30, np.int64)
     high = np.full((highest + 1, 3), -1, np.int64)
     depth, height, width = ids.shape
-    flags, ends = change_flags(width), np.zeros(width + SLACK + 1, np.int64)
+    room = run_room(width)
     for z in range(depth):
         for y in range(height):
             row, start = ids[z, y], 0
-            for end in ends[: _run_ends(row, flags, ends)]:
+            for end in run_ends(row, room):
                 label = row[start]
                 if label > 0:
                     pixels = end - start
@@ -233,11 +223,11 @@ def _extremes(ids, highest):
 def _fill_offsets(ids, centres, before, after, offsets):
     """Along the last axes of ``(z, y, x)``; `before` and `after` scale each side of the centroid."""
     ndim, depth, height, width = offsets.shape
-    flags, ends = change_flags(width), np.zeros(width + SLACK + 1, np.int64)
+    room = run_room(width)
     for z in range(depth):
         for y in range(height):
             row, start = ids[z, y], 0
-            for end in ends[: _run_ends(row, flags, ends)]:
+            for end in run_ends(row, room):
                 label = row[start]
                 if label > 0:
                     for axis in range(3 - ndim, 2):
