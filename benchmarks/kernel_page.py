@@ -96,7 +96,7 @@ def growth(found: dict[str, Any]) -> str:
     plot = IMAGES / f"kernels_{dimensions(found['kernels'])}d.svg"
     draw(found["kernels"], plot)
     about = f"Our time against pixels, {OBJECTS} objects; each line's slope beside its name"
-    return text + facts(found) + table(head, rows) + f"\n![{about}](images/{plot.name})\n\n{about}.\n"
+    return text + "\n" + table(head, rows) + f"\n![{about}](images/{plot.name})\n\n{about}.\n"
 
 
 def draw(rows: Rows, path: Path) -> None:

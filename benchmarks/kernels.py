@@ -18,6 +18,7 @@ exit code 1 when a ratio is below its floor, about half of what was measured whe
 
 import argparse
 import json
+import shlex
 import statistics
 import sys
 import time
@@ -237,7 +238,7 @@ def write_json(
         "date": date.today().isoformat(),
         **describe(),
         "peers": peers,
-        "command": "; ".join(filter(None, [before, " ".join(["python", *sys.argv])])),
+        "command": "\n".join(filter(None, [before, shlex.join(["python", *sys.argv])])),
         "kernels": [{k: None if v != v else v for k, v in asdict(row).items()} for row in rows],
         "decoders": decoders,
         "growth": growth(rows),

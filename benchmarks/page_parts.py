@@ -11,9 +11,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def facts(found: dict[str, Any]) -> str:
-    """Date, machine, versions and command of a file of figures."""
+    """Date, machine, versions and commands of a file of figures."""
     parts = [found["date"]]
     if "machine" in found:
         parts += [found["machine"], f"{found.get('threads', found['cores'])} threads"]
         parts.append(", ".join(f"{name} {number}" for name, number in found["libraries"].items()))
-    return f"\n{'; '.join(parts)}. `{found['command']}`\n\n"
+    made_by = found["command"]
+    shown = f"\n\n```bash\n{made_by}\n```" if "\n" in made_by else f" `{made_by}`"
+    return f"\n{'; '.join(parts)}.{shown}\n\n"
