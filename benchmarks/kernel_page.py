@@ -117,6 +117,7 @@ def draw(rows: Rows, path: Path) -> None:
         panel.loglog(pixels, times, "o", color="#2a7f9e", markersize=4)
         panel.set_title(f"{kernel}: {slope:.2f}", fontsize=9)
         panel.minorticks_off()
+        panel.tick_params(labelsize=7)
         panel.set_xticks(pixels, [f"{size}$^{ndim}$" for size in sizes])
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(color="#e6e6e6", linewidth=0.5)
