@@ -42,8 +42,8 @@ def grow(labels: Labels, mask: Mask, max_distance_px: float = np.inf) -> Labels:
         return np.maximum(labels, 0)
     diagonal = float(np.linalg.norm(labels.shape))
     grown = with_rim(as_volume(labels), as_volume(mask | (labels > 0)))
-    queue = np.full((2, grown.size), -1, np.int32)
-    _grow(grown.reshape(-1), grown.shape, min(float(max_distance_px), diagonal), *queue)
+    limit = min(float(max_distance_px), diagonal)
+    _grow(grown.reshape(-1), grown.shape, limit, *np.full((2, grown.size), -1, np.int32))
     return without_rim(grown).reshape(mask.shape)
 
 

@@ -93,15 +93,21 @@ def nested_regions(inside: Scalar, markers: Scalar, elevation: Scalar, threshold
         (array([1, 1, 1, 1, 2, 2], dtype=int32), array([0, 3, 3, 0], dtype=int32))
     """
     check_indexable(inside.shape)
-    mask, heights = inside > np.float32(threshold), np.array(LEVELS, np.float32)
-    volume = as_volume(mask)
-    level = np.zeros(rimmed(volume.shape), np.uint8)
-    _find_levels(volume, as_volume(markers), heights, level)
+    mask = inside > np.float32(threshold)
+    seeds, tree = _seeds_and_tree(as_volume(mask), as_volume(markers))
+    return Regions(watershed(elevation, without_rim(seeds).reshape(mask.shape), mask), *tree)
+
+
+def _seeds_and_tree(
+    mask: np.ndarray, markers: np.ndarray
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Leaf of every pixel that a leaf begins with, with a rim; parents, born and gone of the nodes."""
+    level = np.zeros(rimmed(mask.shape), np.uint8)
+    _find_levels(mask, markers, np.array(LEVELS, np.float32), level)
     order = np.empty(np.count_nonzero(mask), np.int32)
     begin = _sort_by_level(level.reshape(-1), len(LEVELS) + 1, order)
     seeds, forest = np.zeros(level.shape, np.int32), np.empty((5, level.size), np.int32)
-    tree = _grow_tree(level.shape, order, begin, forest, seeds.reshape(-1))
-    return Regions(watershed(elevation, without_rim(seeds).reshape(mask.shape), mask), *tree)
+    return seeds, _grow_tree(level.shape, order, begin, forest, seeds.reshape(-1))
 
 
 @njit(cache=True, nogil=True)

@@ -45,8 +45,8 @@ def watershed(elevation: Scalar, markers: Labels, mask: Mask, levels: int = 4096
     labels = with_rim(as_volume(markers), volume)
     level = np.zeros(labels.shape, np.uint16)
     _quantise(as_volume(elevation), volume, levels, level)
-    waiting = np.empty((2, np.count_nonzero(mask)), np.int32)
-    _flood(level.reshape(-1), labels.reshape(-1), labels.shape, levels, *waiting)
+    room = np.count_nonzero(mask)
+    _flood(level.reshape(-1), labels.reshape(-1), labels.shape, levels, *np.empty((2, room), np.int32))
     return without_rim(labels).reshape(mask.shape)
 
 
