@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Int32, Int64
 from numba import njit
 
-from morula.labels.renumber import ranked
+from morula.labels.renumber import low_ids
+from morula.labels.runs import run_ends, run_room
 from morula.labels.volume import as_volume
 from morula.types import Labels
 
@@ -55,9 +56,10 @@ def extents(labels: Labels) -> Extents:
         >>> rows.ids.tolist(), rows.sizes.tolist(), rows.window(0)
         ([5], [3], (slice(0, 2, None), slice(1, 3, None)))
     """
-    new, former = ranked(labels)
+    new, former = low_ids(labels)
     sizes, low, high = _extents(as_volume(new), former.size)
-    order = 1 + np.argsort(former[1:], kind="stable")
+    present = np.flatnonzero(sizes)
+    order = present[np.argsort(former[present], kind="stable")]
     axes = slice(3 - labels.ndim, 3)
     return Extents(former[order], sizes[order], low[order, axes], high[order, axes])
 
@@ -69,20 +71,19 @@ def _extents(labels, count):
     sizes = np.zeros(count, np.int64)
     low = np.full((count, 3), max(depth, height, width), np.int64)
     high = np.zeros((count, 3), np.int64)
+    room = run_room(width)
     for z in range(depth):
         for y in range(height):
-            x = 0
-            while x < width:
-                label = labels[z, y, x]
-                start = x
-                while x < width and labels[z, y, x] == label:
-                    x += 1
+            row, start = labels[z, y], 0
+            for end in run_ends(row, room):
+                label = row[start]
                 if label > 0:
-                    sizes[label] += x - start
+                    sizes[label] += end - start
                     low[label, 0] = min(low[label, 0], z)
                     low[label, 1] = min(low[label, 1], y)
                     low[label, 2] = min(low[label, 2], start)
                     high[label, 0] = max(high[label, 0], z + 1)
                     high[label, 1] = max(high[label, 1], y + 1)
-                    high[label, 2] = max(high[label, 2], x)
+                    high[label, 2] = max(high[label, 2], end)
+                start = end
     return sizes, low, high

@@ -7,7 +7,8 @@ from jaxtyping import Float64
 from numba import njit
 
 from morula.labels.extents import Extents, extents
-from morula.labels.renumber import ranked
+from morula.labels.renumber import low_ids
+from morula.labels.runs import CHUNK, run_ends, run_room
 from morula.labels.volume import as_volume, check_same_shape
 from morula.types import Labels, Spacing
 
@@ -63,17 +64,18 @@ def measure(
     if spacing_um is not None and len(spacing_um) != labels.ndim:
         msg = f"spacing_um {spacing_um} for labels of {labels.ndim} axes; expected one number per axis"
         raise ValueError(msg)
-    ranks, former = ranked(labels)
-    rows = extents(ranks)
-    centroids, covariance = _moments_of(ranks, rows)
-    columns: dict[str, np.ndarray] = {"label": former[1:]}
+    ids, former = low_ids(labels)
+    rows = extents(ids)
+    centroids, covariance = _moments_of(ids, rows)
+    names = former[rows.ids]
+    columns: dict[str, np.ndarray] = {"label": names}
     columns |= _places(rows, centroids)
-    columns |= _shapes(rows, covariance, _hulls_of(ranks, rows), spacing_um)
+    columns |= _shapes(rows, covariance, _hulls_of(ids, rows), spacing_um)
     if image is not None:
-        columns |= _intensities(ranks, rows, image)
+        columns |= _intensities(ids, rows, image)
     if confidence is not None:
-        columns["confidence"] = np.array([confidence.get(i, np.nan) for i in former[1:].tolist()], np.float64)
-    order = np.argsort(former[1:], kind="stable")
+        columns["confidence"] = np.array([confidence.get(i, np.nan) for i in names.tolist()], np.float64)
+    order = np.argsort(columns["label"], kind="stable")
     names = list(columns)
     values = zip(*(column[order].tolist() for column in columns.values()), strict=True)
     return [dict(zip(names, row, strict=True)) for row in values]
@@ -104,10 +106,10 @@ def touching_share(labels: Labels) -> float:
         >>> touching_share(np.array([[1, 1, 0, 2, 0, 0, 3]], np.int32))
         0.6666666666666666
     """
-    new, former = ranked(labels)
-    if former.size == 1:
-        return 0.0
-    return float(_touching(as_volume(new), former.size)[1:].mean())
+    new, former = low_ids(labels)
+    near = _touching(as_volume(new), former.size)
+    present = np.bincount(np.maximum(new, 0).reshape(-1), minlength=former.size)[1:] > 0
+    return float(near[1:][present].mean()) if present.any() else 0.0
 
 
 def _places(rows: Extents, centroids: np.ndarray) -> dict[str, np.ndarray]:
@@ -158,37 +160,40 @@ def _axes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lengths[:, -1], lengths[:, 0]
 
 
-def _moments_of(ranks: Labels, rows: Extents) -> tuple[np.ndarray, np.ndarray]:
+def _moments_of(ids: Labels, rows: Extents) -> tuple[np.ndarray, np.ndarray]:
     """Centroids ``(n, ndim)`` and covariances ``(n, ndim, ndim)``, in pixels."""
-    axes = slice(3 - ranks.ndim, 3)
-    first, second = _moments(as_volume(ranks), _boxes(rows)[0])
+    axes = slice(3 - ids.ndim, 3)
+    first, second = _moments(as_volume(ids), _boxes(rows)[0])
     sizes = rows.sizes.astype(np.float64)
-    mean = first[1:, axes] / sizes[:, None]
-    square = second[1:, axes, axes] / sizes[:, None, None]
+    mean = first[rows.ids, axes] / sizes[:, None]
+    square = second[rows.ids, axes, axes] / sizes[:, None, None]
     return mean + rows.low, square - mean[:, :, None] * mean[:, None, :]
 
 
 def _boxes(rows: Extents) -> tuple[np.ndarray, np.ndarray]:
-    """First and one past the last pixel of every box as z, y, x ``(n + 1, 3)``; row 0 is background."""
-    n, ndim = rows.low.shape
-    low, high = np.zeros((n + 1, 3), np.int64), np.ones((n + 1, 3), np.int64)
-    low[1:, 3 - ndim :], high[1:, 3 - ndim :] = rows.low, rows.high
+    """First and one past the last pixel, z, y, x, of every id up to the highest; empty where there is none."""
+    axes = slice(3 - rows.low.shape[1], 3)
+    low = np.zeros((int(rows.ids.max(initial=0)) + 1, 3), np.int64)
+    high = low.copy()
+    high[rows.ids] = 1
+    low[rows.ids, axes], high[rows.ids, axes] = rows.low, rows.high
     return low, high
 
 
-def _hulls_of(ranks: Labels, rows: Extents) -> np.ndarray:
-    return _hulls(as_volume(ranks), *_boxes(rows))[1:]
+def _hulls_of(ids: Labels, rows: Extents) -> np.ndarray:
+    return _hulls(as_volume(ids), *_boxes(rows))[rows.ids]
 
 
-def _intensities(ranks: Labels, rows: Extents, image: Pixels) -> dict[str, np.ndarray]:
-    check_same_shape(labels=ranks, image=image.pixels[0])
+def _intensities(ids: Labels, rows: Extents, image: Pixels) -> dict[str, np.ndarray]:
+    check_same_shape(labels=ids, image=image.pixels[0])
     columns: dict[str, np.ndarray] = {}
     for name, pixels in zip(image.channels, image.pixels, strict=True):
         values = pixels.astype(np.float32) if pixels.dtype in (np.float16, np.bool_) else pixels
-        total, low, high = _intensity(as_volume(ranks), as_volume(values), len(rows.ids) + 1)
-        columns[f"mean_{name}"] = total[1:] / rows.sizes
-        columns[f"min_{name}"] = low[1:]
-        columns[f"max_{name}"] = high[1:]
+        count = int(rows.ids.max(initial=0)) + 1
+        total, low, high = _intensity(as_volume(ids), as_volume(values), count)
+        columns[f"mean_{name}"] = total[rows.ids] / rows.sizes
+        columns[f"min_{name}"] = low[rows.ids]
+        columns[f"max_{name}"] = high[rows.ids]
     return columns
 
 
@@ -199,16 +204,15 @@ def _moments(labels, low):
     depth, height, width = labels.shape
     first = np.zeros((len(low), 3))
     second = np.zeros((len(low), 3, 3))
+    room = run_room(width)
     for z in range(depth):
         for y in range(height):
-            x = 0
-            while x < width:
-                label, start = labels[z, y, x], x
-                while x < width and labels[z, y, x] == label:
-                    x += 1
+            row, start = labels[z, y], 0
+            for end in run_ends(row, room):
+                label = row[start]
                 if label > 0:
                     # A run of n pixels from column a: sums of x and x^2 in closed form.
-                    n, a = float(x - start), float(start - low[label, 2])
+                    n, a = float(end - start), float(start - low[label, 2])
                     dz, dy = z - low[label, 0], y - low[label, 1]
                     along = n * a + n * (n - 1) / 2
                     first[label, 0] += n * dz
@@ -220,6 +224,7 @@ def _moments(labels, low):
                     second[label, 0, 1] += n * dz * dy
                     second[label, 0, 2] += along * dz
                     second[label, 1, 2] += along * dy
+                start = end
     for label in range(len(low)):
         second[label, 1, 0] = second[label, 0, 1]
         second[label, 2, 0] = second[label, 0, 2]
@@ -234,14 +239,31 @@ def _intensity(labels, values, count):
     low = np.full(count, np.inf)
     high = np.full(count, -np.inf)
     labels, values = labels.ravel(), values.ravel()
-    for i in range(labels.size):
-        label = labels[i]
-        if label > 0:
-            value = float(values[i])
-            total[label] += value
-            low[label] = min(low[label], value)
-            high[label] = max(high[label], value)
+    room = run_room(CHUNK)
+    for begin in range(0, labels.size, CHUNK):
+        some, here, start = labels[begin : begin + CHUNK], values[begin : begin + CHUNK], 0
+        for end in run_ends(some, room):
+            label = some[start]
+            if label > 0:
+                add, least, most = _summary(here[start:end])
+                total[label] += add
+                low[label] = min(low[label], least)
+                high[label] = max(high[label], most)
+            start = end
     return total, low, high
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@no_type_check
+def _summary(values):
+    """Sum, lowest and highest; the order of adding is left to the compiler, which adds several at a time."""
+    total, least, most = 0.0, np.inf, -np.inf
+    for i in range(values.size):
+        value = float(values[i])
+        total += value
+        least = value if value < least else least
+        most = value if value > most else most
+    return total, least, most
 
 
 @njit(cache=True, nogil=True)

@@ -12,6 +12,9 @@ from morula.types import Labels
 _USUAL_HIGHEST = 8191
 # A table by id may be this many times longer than the image has pixels.
 _TABLE_PER_PIXEL = 4
+# Ids are low up to here, and up to one for so many pixels: tables of some hundred bytes a row stay small.
+_LOW = 1023
+_PIXELS_PER_ROW = 16
 
 
 def renumber(labels: Labels) -> Labels:
@@ -56,30 +59,23 @@ def compact(labels: Labels, *, in_place: bool = False) -> tuple[Labels, np.ndarr
     return new.reshape(labels.shape), former
 
 
-def ranked(labels: Labels) -> tuple[Labels, np.ndarray]:
-    """As `compact`, without a copy where the ids are 1 to n in order of appearance already: only to be read.
+def low_ids(labels: Labels) -> tuple[Labels, np.ndarray]:
+    """Ids that are low enough to index a table by: themselves, only to be read, or as from `compact`.
 
     Args:
         labels: Ids ``(*spatial)``, gaps allowed.
 
     Returns:
-        See `compact`.
+        Low ids ``(*spatial)``, and int32 ``(highest + 1,)``: position k holds the former id of k.
+
+    Example:
+        >>> [low_ids(np.array([0, i, 3], np.int32))[1].tolist() for i in (5, 9000)]
+        [[0, 1, 2, 3, 4, 5], [0, 9000, 3]]
     """
-    highest = _in_order(as_volume(labels).reshape(-1))
-    return compact(labels) if highest < 0 else (labels, np.arange(highest + 1, dtype=np.int32))
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
-def _in_order(labels):
-    """The highest id where `renumber` would change none, else -1."""
-    highest = 0
-    for label in labels:
-        if label > highest:
-            if label > highest + 1:
-                return -1
-            highest = label
-    return highest
+    highest = max(int(labels.max(initial=0)), 0)
+    if highest <= max(_LOW, labels.size // _PIXELS_PER_ROW):
+        return labels, np.arange(highest + 1, dtype=np.int32)
+    return compact(labels)
 
 
 def _compact_sparse(labels: Labels) -> tuple[Labels, np.ndarray]:

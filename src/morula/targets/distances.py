@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32
 from numba import njit
 
-from morula.labels.renumber import renumber
+from morula.labels.renumber import low_ids
 from morula.labels.runs import run_ends, run_room
 from morula.labels.volume import as_volume
 from morula.types import Labels, Map, Scalar, Spacing
@@ -63,7 +63,7 @@ def signed_distance(labels: Labels, spacing: Spacing, reach_px: float = 8.0) -> 
         array([[-0.75      , -0.25      ,  0.33333334,  1.        ,  0.33333334,
                 -0.25      ]], dtype=float32)
     """
-    labels = _indexable(labels)
+    labels = low_ids(labels)[0]
     # Background as one more label: a single transform measures both sides of every outline.
     outside = int(labels.max(initial=0)) + 1
     sides = np.empty(labels.shape, np.int32)
@@ -96,7 +96,7 @@ def centroid_offsets(labels: Labels) -> Map:
         >>> centroid_offsets(np.array([[0, 1, 1, 1, 2, 2]], np.int32))[1]
         array([[ 0., -1.,  0.,  1., -1.,  1.]], dtype=float32)
     """
-    ids = _indexable(labels)
+    ids = low_ids(labels)[0]
     volume = as_volume(ids)
     centres, below, above = _extremes(volume, int(ids.max(initial=0)))
     reach = np.stack([centres - below, above - centres])
@@ -148,16 +148,12 @@ def two_nearest_distances(
 
 def sequential(labels: Labels) -> Labels:
     """Labels whose ids are small enough to index a table: themselves, or renumbered; outside is 0."""
-    return np.maximum(_indexable(labels), 0)
+    return np.maximum(low_ids(labels)[0], 0)
 
 
 def largest_per_label(ids: Labels, values: Scalar) -> Float32[np.ndarray, " ids"]:
     """Largest value on the pixels of each id, indexed by id; `ids` as from `sequential`."""
     return _largest(ids.ravel(), values.ravel(), int(ids.max(initial=0)))
-
-
-def _indexable(labels: Labels) -> Labels:
-    return renumber(labels) if labels.max(initial=0) > labels.size else labels
 
 
 def _is_endless(distance: Scalar) -> bool:
