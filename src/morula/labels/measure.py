@@ -171,7 +171,7 @@ def _moments_of(ids: Labels, rows: Extents) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _boxes(rows: Extents) -> tuple[np.ndarray, np.ndarray]:
-    """First and one past the last pixel, z, y, x, of every id up to the highest; empty where there is none."""
+    """First and one past the last pixel, z, y, x, of every id up to the highest; empty where it is not."""
     axes = slice(3 - rows.low.shape[1], 3)
     low = np.zeros((int(rows.ids.max(initial=0)) + 1, 3), np.int64)
     high = low.copy()
