@@ -67,14 +67,13 @@ def measure(
     ids, former = low_ids(labels)
     rows = extents(ids)
     centroids, covariance = _moments_of(ids, rows)
-    names = former[rows.ids]
-    columns: dict[str, np.ndarray] = {"label": names}
+    columns: dict[str, np.ndarray] = {"label": former[rows.ids]}
     columns |= _places(rows, centroids)
     columns |= _shapes(rows, covariance, _hulls_of(ids, rows), spacing_um)
     if image is not None:
         columns |= _intensities(ids, rows, image)
     if confidence is not None:
-        columns["confidence"] = np.array([confidence.get(i, np.nan) for i in names.tolist()], np.float64)
+        columns["confidence"] = np.array([confidence.get(i, np.nan) for i in columns["label"].tolist()])
     order = np.argsort(columns["label"], kind="stable")
     names = list(columns)
     values = zip(*(column[order].tolist() for column in columns.values()), strict=True)
