@@ -158,3 +158,108 @@ def test_the_frozen_stage_of_system_c_needs_weights(make_facts):
         0
     ]
     assert forced.training.schedule.frozen == 0.5
+
+
+PUBLISHED = {
+    "nnunet-weightmap": {
+        "normalization.kind": "minmax",
+        "representation.kind": "interior_boundary",
+        "representation.weight_height": 10.0,
+        "representation.weight_sigma_px": 5.0,
+        "network.kind": "plain_unet",
+        "network.norm": "instance",
+        "network.activation": "leaky_relu",
+        "network.init": "he",
+        "network.deep_supervision": True,
+        "training.optimizer.kind": "sgd",
+        "training.optimizer.momentum": 0.99,
+        "training.batch_size": 2,
+        "inference.mirror": "all",
+    },
+    "resnet-unet-ohem": {
+        "representation.kind": "foreground",
+        "representation.losses": "dice_and_hardest",
+        "representation.hardest": 6000,
+        "network.kind": "resnet_unet",
+        "training.optimizer.kind": "adam",
+        "training.optimizer.learning_rate": 1e-4,
+        "training.schedule.every": 1.0,
+        "training.object_share": 0.0,
+    },
+    "stardist": {
+        "representation.kind": "star_convex",
+        "representation.rays_per_sector": 8,
+        "network.features": (32, 64, 128, 256),
+        "training.optimizer.kind": "adam",
+        "training.optimizer.learning_rate": 3e-4,
+        "training.batch_size": 4,
+        "training.object_share": 0.9,
+    },
+    "multihead-plain": {
+        "representation.kind": "shrunk_borders",
+        "representation.losses": "sum",
+        "representation.elevation": "nuclei",
+        "network.kind": "plain_unet",
+        "network.norm": "batch",
+        "network.init": "glorot",
+        "network.activation": "selu",
+        "training.optimizer.kind": "adam",
+        "training.optimizer.learning_rate": 1e-3,
+    },
+    "multihead-xception": {
+        "representation.losses": "sum",
+        "representation.elevation": "nuclei",
+        "network.kind": "xception_unet",
+        "network.inception": True,
+        "network.se_ratio": 16,
+        "network.activation": "selu",
+        "training.optimizer.kind": "adam",
+        "training.optimizer.learning_rate": 1e-3,
+    },
+    "multihead-xception-only": {"network.inception": False, "network.se_ratio": 0},
+    "hovernet-stpp": {
+        "normalization.kind": "minmax",
+        "representation.kind": "hover",
+        "representation.border_scale": "stretched",
+        "representation.marker_threshold": 0.7,
+        "representation.opening_px": 2,
+        "network.kind": "hovernet",
+        "training.snapshots": 3,
+        "training.augmentation.noise": 0.25,
+        "training.augmentation.noise_range": (0.0, 0.1),
+        "training.augmentation.gamma_range": (1.0, 2.0),
+        "training.augmentation.blur_px": (1.0, 2.0),
+        "training.augmentation.histogram": 0.25,
+        "training.augmentation.zoom": (0.8, 1.5),
+        "training.augmentation.zoom_probability": 0.15,
+    },
+}
+"""What the texts state, or what docs/systems.md says was chosen where they are silent."""
+
+
+@each
+def test_it_plans_what_its_text_states(make_facts, name):
+    plan, _ = make_plan(make_facts(names=[("red", "green", "blue")] * 40), name)
+    found = {}
+    for path in PUBLISHED[name]:
+        value = plan
+        for key in path.split("."):
+            value = getattr(value, key)
+        found[path] = value
+    assert found == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "multiply_adds"),
+    [
+        ("resnet-unet-ohem", 14.2e6, 16.3e9),
+        ("multihead-xception", 27.1e6, 8.0e9),
+        ("multihead-xception-only", 36.1e6, 15.6e9),
+        ("hovernet-stpp", 45.0e6, 262e9),
+    ],
+)
+def test_networks_are_as_large_as_the_documentation_says(make_facts, name, parameters, multiply_adds):
+    plan, _ = make_plan(make_facts(names=[("red", "green", "blue")] * 40), name)
+    found = cost(plan.network, 3, plan.representation.heads(2), (256, 256))
+    assert found.parameters == pytest.approx(parameters, abs=0.05e6)
+    assert found.multiply_adds == pytest.approx(multiply_adds, rel=8e-3)

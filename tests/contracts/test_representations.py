@@ -28,6 +28,7 @@ SPECS = {
     },
     "interior_boundary weighted": {"kind": "interior_boundary", "weight_map": True},
     "shrunk_borders elevation": {"kind": "shrunk_borders", "elevation": "shrunk", "losses": "dice"},
+    "shrunk_borders as in the text": {"kind": "shrunk_borders", "elevation": "nuclei"},
     "shrunk_borders walker": {"kind": "shrunk_borders", "decoder": "random_walker"},
     "signed_distance dynamics": {"kind": "signed_distance", "markers": "dynamics", "error": "l2"},
     "star_convex stride 2": {"kind": "star_convex", "stride": 2, "rays_per_sector": 12},

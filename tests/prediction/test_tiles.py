@@ -74,6 +74,15 @@ def test_the_middle_of_a_tile_outweighs_its_rim():
     np.testing.assert_allclose(first[8:] + second[:8], 1, atol=1e-6)
 
 
+def test_tiles_are_weighed_by_a_gaussian_of_an_eighth_of_their_side():
+    """System E's "Gaussian weights", with nnU-Net's deviation: the shares of two tiles are in its ratio."""
+    first, second = blend_weights(TileGrid((24,), (16,), ((0, 8),)), 0, 1)
+    place = np.arange(8)
+    bell = [np.exp(-0.5 * ((at - 7.5) / 2) ** 2) for at in (place + 8, place)]
+    inner = slice(2, 6)
+    np.testing.assert_allclose((first[8:] / second[:8])[inner], (bell[0] / bell[1])[inner], rtol=1e-4)
+
+
 def test_rows_are_held_no_longer_than_tiles_touch_them():
     seen = []
 

@@ -44,6 +44,15 @@ def test_zscore_and_minmax():
     np.testing.assert_allclose([scaled.min(), scaled.max()], [0, 1], atol=1e-6)
 
 
+def test_minmax_is_per_channel_and_empty_channels_stay_empty():
+    """System A: "non-empty channels" are rescaled, each by itself."""
+    pixels = np.stack([np.arange(12.0).reshape(3, 4), 1000 + np.arange(12.0).reshape(3, 4), np.zeros((3, 4))])
+    scaled = normalize(pixels, Normalization(kind="minmax"))
+    for channel in scaled[:2]:
+        np.testing.assert_allclose(channel.ravel(), np.arange(12) / 11, atol=1e-6)
+    assert not scaled[2].any()
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.01, 100), st.floats(-1000, 1000))
 def test_exposure_does_not_matter(seed, gain, offset):
     pixels = np.random.default_rng(seed).random((1, 12, 13))

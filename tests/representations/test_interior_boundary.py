@@ -9,6 +9,36 @@ def spacing(labels):
     return (1.0,) * labels.ndim
 
 
+def test_the_three_classes_of_the_text():
+    """System A: background 0, interior 1, boundary 2; 2 px wide, but half of a small cell at most."""
+    row = np.array([[0] * 2 + [1] * 9 + [2] * 9 + [0] * 2] * 9, np.int32)
+    classes = InteriorBoundary(boundary_px=2.0).encode(np.pad(row, ((3, 3), (0, 0))), (1.0, 1.0))["classes"]
+    assert classes.shape == (3, 15, 22)
+    assert (classes.sum(0) == 1).all()
+    middle = classes.argmax(0)[7].tolist()
+    assert middle == [0, 0, 2, 2, 1, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 1, 1, 2, 2, 0, 0]
+    small = np.zeros((5, 5), np.int32)
+    small[1:4, 1:4] = 1
+    assert InteriorBoundary(boundary_px=2.0).encode(small, (1.0, 1.0))["classes"].argmax(0)[2].tolist() == [
+        0,
+        2,
+        1,
+        2,
+        0,
+    ]
+
+
+def test_small_components_are_removed_and_the_boundary_belongs_to_a_cell():
+    labels = np.zeros((20, 30), np.int32)
+    labels[4:16, 3:15] = 1
+    labels[5:7, 22:24] = 2
+    maps = InteriorBoundary().encode(labels, (1.0, 1.0))
+    kept = InteriorBoundary(min_object_px=5).decode(maps, (1.0, 1.0))
+    assert np.array_equal(kept > 0, labels == 1)
+    bare = InteriorBoundary(min_object_px=5, grow=False).decode(maps, (1.0, 1.0))
+    assert np.array_equal(bare > 0, (maps["classes"][1] > 0) & (labels == 1))
+
+
 def test_growing_gives_the_boundary_back(labels):
     grown, bare = InteriorBoundary(), InteriorBoundary(grow=False)
     maps = grown.encode(labels, spacing(labels))

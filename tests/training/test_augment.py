@@ -183,6 +183,22 @@ def test_without_chances_intensities_stay():
     assert not np.shares_memory(changed, image)
 
 
+def test_brightness_and_contrast_are_one_line_for_the_whole_image():
+    image, labels = source(2)
+    chances = STILL.model_copy(update={"intensity": 1.0})
+    seen = []
+    for seed in range(40):
+        changed = change_intensity(image, labels, chances, np.random.default_rng(seed))
+        slope, offset = np.polyfit(image.ravel(), changed.ravel(), 1)
+        np.testing.assert_allclose(changed, slope * image + offset, atol=1e-4)
+        seen.append((slope, offset))
+    slopes, offsets = np.transpose(seen)
+    assert 0.5 <= slopes.min() < 0.7
+    assert 1.3 < slopes.max() <= 1.5
+    assert -0.15 <= offsets.min() < -0.1
+    assert 0.1 < offsets.max() <= 0.15
+
+
 def test_inversion_and_shuffle_by_hand():
     image = np.stack([np.zeros((4, 4)), np.ones((4, 4)), np.full((4, 4), 0.5)]).astype(np.float32)
     labels = np.zeros((4, 4), np.int32)

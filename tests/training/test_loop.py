@@ -231,3 +231,43 @@ def test_anisotropic_levels_are_supervised_on_their_own_grids(tmp_path):
     trainer = Trainer(plan, tmp_path, "cpu", None)
     terms = step_loss(plan, trainer.network.train(), Patches(plan, samples).batch(0), "cpu")
     assert all(torch.isfinite(value) for value in terms.values())
+
+
+class TwoScales(torch.nn.Module):
+    """What a network with deep supervision gives: every map at full and at half resolution."""
+
+    def __init__(self, heads):
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, image):
+        sizes = [image.shape[2:], [n // 2 for n in image.shape[2:]]]
+        return [{h.name: torch.zeros(len(image), h.channels, *size) for h in self.heads} for size in sizes]
+
+
+def test_each_coarser_scale_weighs_half_and_sees_every_second_pixel(tmp_path):
+    """nnU-Net's deep supervision: weights 1 and 1/2, together 1; targets on the output's own grid."""
+    plan = small_plan(steps=1)
+    plan = plan.model_copy(update={"training": plan.training.model_copy(update={"precision": "float32"})})
+    batch = Patches(plan, prepared(tmp_path / "data", count=1)).batch(0)
+    network = TwoScales(plan.representation.heads(2))
+    found = step_loss(plan, network, batch, "cpu")
+    expected: dict[str, float] = {}
+    for logits, weight, step in zip(network(batch.image), (2 / 3, 1 / 3), (1, 2), strict=True):
+        targets = {name: value[:, :, ::step, ::step] for name, value in batch.targets.items()}
+        terms = plan.representation.loss(logits, targets, batch.annotated[:, :, ::step, ::step])
+        for name, value in terms.items():
+            expected[name] = expected.get(name, 0.0) + weight * float(value)
+    assert {name: pytest.approx(float(value)) for name, value in found.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)]
+)
+def test_the_optimiser_is_what_the_plan_names(kind, family):
+    spec = small_plan(optimizer={"kind": kind, "learning_rate": 0.25, "momentum": 0.99}).training.optimizer
+    optimizer = build_optimizer(spec, torch.nn.Conv2d(1, 1, 3))
+    assert type(optimizer) is family
+    assert {group["lr"] for group in optimizer.param_groups} == {0.25}
+    if kind == "sgd":
+        assert {(group["momentum"], group["nesterov"]) for group in optimizer.param_groups} == {(0.99, True)}

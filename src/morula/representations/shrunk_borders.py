@@ -42,8 +42,8 @@ class ShrunkBorders(Representation, frozen=True):
     decoder: Literal["watershed", "random_walker"] = "watershed"
     """Grows the markers over the nuclei."""
 
-    elevation: Literal["nuclei", "shrunk"] = "nuclei"
-    """What the watershed floods, lowest first: borders minus nuclei, or minus shrunk nuclei."""
+    elevation: Literal["nuclei", "borders", "shrunk"] = "borders"
+    """What the watershed floods: minus nuclei (system C), borders minus nuclei, or minus shrunk nuclei."""
 
     nuclei_threshold: Annotated[float, Field(gt=0, lt=1), Tunable(0.2, 0.8)] = 0.5
     """Nuclei probability above which a pixel belongs to some nucleus."""
@@ -109,6 +109,8 @@ class ShrunkBorders(Representation, frozen=True):
 
     def _elevation(self, nuclei: Scalar, shrunk: Scalar, borders: Scalar) -> Scalar:
         """What is flooded from the markers."""
+        if self.elevation == "nuclei":
+            return -nuclei
         return -shrunk if self.elevation == "shrunk" else borders - nuclei
 
 
