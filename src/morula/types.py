@@ -5,10 +5,14 @@ Axes are always ordered ``(channel, z, y, x)``; 2D drops ``z``. A type says dtyp
 their axes ``_`` because jaxtyping binds axis names across a whole call.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
+
+PathLike: TypeAlias = str | Path
+"""Where a file or folder is."""
 
 Spacing: TypeAlias = tuple[float, ...]
 """Size of a pixel, one positive number per spatial axis: micrometres when known, else 1.0 (pixels)."""

@@ -6,14 +6,13 @@ meaning is read from the file or given by the user; it is never guessed.
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
 from morula.data.problems import BadFileError
 from morula.data.sample import RGB, Image
-from morula.types import Spacing
+from morula.types import PathLike, Spacing
 
 _RGBA = (*RGB, "alpha")
 
@@ -235,6 +234,6 @@ def _spacing(raw: Raw, spatial: str, given: Spacing | None, name: str) -> Spacin
     return given
 
 
-def show(paths: tuple[Path, ...]) -> str:
+def show(paths: tuple[PathLike, ...]) -> str:
     """`paths` as they stand in messages: the first and how many more."""
     return str(paths[0]) + (f" (and {len(paths) - 1} more)" if len(paths) > 1 else "")

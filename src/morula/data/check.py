@@ -18,7 +18,7 @@ from morula.data.layouts import survey
 from morula.data.nifti import compare_places, is_nifti
 from morula.data.problems import BadFileError, Problem, problem
 from morula.data.sample import Image, Sample
-from morula.types import Labels, Spacing
+from morula.types import Labels, PathLike, Spacing
 
 Progress = Callable[[int, int], None]
 """Called with the number done and the total."""
@@ -57,7 +57,7 @@ class Report:
 
 
 def check(
-    root: Path,
+    root: PathLike,
     *,
     axes: str | None = None,
     channels: tuple[str, ...] | None = None,
@@ -76,7 +76,7 @@ def check(
     Raises:
         InputError: The folder is no data set at all.
     """
-    found = survey(root, axes=axes, channels=channels, spacing_um=spacing_um)
+    found = survey(Path(root), axes=axes, channels=channels, spacing_um=spacing_um)
     samples = found.dataset.samples
     facts: dict[str, Facts] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:

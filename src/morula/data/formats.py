@@ -14,7 +14,7 @@ from morula.data.raster import read_raster
 from morula.data.sample import Image
 from morula.data.tiff import read_tiff, write_tiff
 from morula.errors import InputError
-from morula.types import Labels, Spacing
+from morula.types import Labels, PathLike, Spacing
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -64,7 +64,7 @@ def stem_of(path: Path) -> str:
 
 
 def read_image(
-    path: Path | tuple[Path, ...],
+    path: PathLike | tuple[PathLike, ...],
     *,
     axes: str | None = None,
     channels: tuple[str, ...] | None = None,
@@ -85,8 +85,8 @@ def read_image(
     Raises:
         InputError: The file is missing, damaged or of an unknown format, or its axes are ambiguous.
     """
-    if isinstance(path, Path):
-        return arrange_image(_read(path), str(path), axes, channels, spacing_um)
+    if isinstance(path, PathLike):
+        return arrange_image(_read(Path(path)), str(path), axes, channels, spacing_um)
     if len(path) == 1:
         return read_image(path[0], axes=axes, channels=channels, spacing_um=spacing_um)
     parts = [read_image(part, axes=axes, spacing_um=spacing_um) for part in path]
@@ -103,7 +103,7 @@ def read_image(
 
 
 def read_labels(
-    path: Path | tuple[Path, ...], *, axes: str | None = None, ignore_label: int | None = None
+    path: PathLike | tuple[PathLike, ...], *, axes: str | None = None, ignore_label: int | None = None
 ) -> Labels:
     """Read instance ids, with the ids of the file.
 
@@ -119,7 +119,7 @@ def read_labels(
     Raises:
         InputError: Not labels: colours, fractions, negative ids, or a damaged file.
     """
-    if isinstance(path, Path):
+    if isinstance(path, PathLike):
         return to_labels(read_ids(path, axes=axes), str(path), ignore_label)
     if len(path) == 1:
         return read_labels(path[0], axes=axes, ignore_label=ignore_label)
@@ -135,13 +135,13 @@ def read_labels(
     return labels
 
 
-def read_ids(path: Path, *, axes: str | None = None) -> np.ndarray:
+def read_ids(path: PathLike, *, axes: str | None = None) -> np.ndarray:
     """Read one label file as ``(*spatial)``, in the number type of the file and unchecked.
 
     Raises:
         InputError: The file is missing or damaged, holds colours, or its axes are ambiguous.
     """
-    return arrange_labels(_read(path), str(path), axes)
+    return arrange_labels(_read(Path(path)), str(path), axes)
 
 
 def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) -> Labels:
@@ -176,7 +176,7 @@ def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) ->
     return labels
 
 
-def write_labels(path: Path, labels: Labels) -> None:
+def write_labels(path: PathLike, labels: Labels) -> None:
     """Write instance ids as a zstd-compressed TIFF, uint16, or uint32 beyond 65,535; all of it or nothing.
 
     Args:
@@ -186,6 +186,7 @@ def write_labels(path: Path, labels: Labels) -> None:
     Raises:
         InputError: Negative ids, another suffix, or the disk is full or read-only.
     """
+    path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
         msg = f"{path}: labels are written as TIFF. Choose a name that ends in .tif."
         raise InputError(msg)

@@ -20,7 +20,7 @@ from morula.data.index import Description, join_index, read_description, read_in
 from morula.data.ome_zarr import labels_inside
 from morula.data.sample import Sample
 from morula.errors import InputError
-from morula.types import Spacing
+from morula.types import PathLike, Spacing
 
 LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
 """What label files may add to the name of their image (NeurIPS CellSeg, Cellpose), the longest first."""
@@ -66,7 +66,7 @@ class _Found:
 
 
 def open_dataset(
-    root: Path,
+    root: PathLike,
     *,
     axes: str | None = None,
     channels: tuple[str, ...] | None = None,
@@ -78,7 +78,7 @@ def open_dataset(
         InputError: No such folder, no layout that is known (the message lists them), or a bad index,
             ``dataset.toml`` or ``dataset.json``.
     """
-    return survey(root, axes=axes, channels=channels, spacing_um=spacing_um).dataset
+    return survey(Path(root), axes=axes, channels=channels, spacing_um=spacing_um).dataset
 
 
 def survey(

@@ -17,21 +17,21 @@ from morula.evaluation.pairing import Pairing, Progress, pair_files
 from morula.evaluation.pictures import WorstPictures
 from morula.evaluation.semantic import summarize_classes
 from morula.evaluation.summary import ScoredImage, compare_predictions, summarize
-from morula.types import Labels
+from morula.types import Labels, PathLike
 
 MOST_PICTURES = 50
 """The worst images that the report shows in full; the others stand in its table."""
 
 
 def evaluate(  # noqa: PLR0913 - each is an option of the verb
-    predicted: Path,
-    truth: Path,
-    out: Path,
+    predicted: PathLike,
+    truth: PathLike,
+    out: PathLike,
     *,
     strict: bool = False,
     iou: Sequence[float] = (),
     by: Sequence[str] = (),
-    compare: Path | None = None,
+    compare: PathLike | None = None,
     select: Mapping[str, set[str]] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -57,10 +57,11 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
         InputError: Nothing can be scored: missing folders, no pairs, every file unreadable, unknown column,
             an IoU threshold that is not above 0 and at most 1.
     """
+    predicted, truth, out = Path(predicted), Path(truth), Path(out)
     claim(out, "an evaluation")
     levels = iou_levels(iou)
     pairing = pair_files(predicted, truth, select)
-    other = pair_files(compare, truth, select) if compare else None
+    other = pair_files(Path(compare), truth, select) if compare else None
     run = read_run(predicted)
     classes = classes_of(pairing, run)
     if classes and (strict or iou or by):

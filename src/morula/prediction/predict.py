@@ -43,6 +43,7 @@ from morula.prediction.record import (
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, fingerprint_of, read_plan
 from morula.spec import nearest
+from morula.types import PathLike
 
 if TYPE_CHECKING:
     from morula.prediction.model import Model
@@ -65,8 +66,8 @@ class OutputError(InputError):
 
 
 def predict(  # noqa: PLR0913 - one parameter per option of the command
-    images: Sequence[Path] | Mapping[str, Path],
-    out: Path,
+    images: PathLike | Sequence[PathLike] | Mapping[str, PathLike],
+    out: PathLike,
     *,
     model: str | Path = "generalist",
     axes: str | None = None,
@@ -87,7 +88,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     image that cannot be read or segmented is recorded and the others go on.
 
     Args:
-        images: Files and folders; subfolders are kept in the ids. Or files by their ids.
+        images: A file or folder, or several; subfolders are kept in the ids. Or files by their ids.
         out: Output folder; made when missing.
         model: A shipped model's name or a run folder.
         axes: Letters of the stored axes, where files do not say.
@@ -115,9 +116,11 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     if mirror is not None and mirror not in get_args(Mirror):
         msg = f"unknown mirror {nearest(mirror, list(get_args(Mirror)))}"
         raise InputError(msg)
-    given = list(images.values()) if isinstance(images, Mapping) else images
+    out = Path(out)
+    wanted = _as_paths(images)
+    given = list(wanted.values()) if isinstance(wanted, Mapping) else wanted
     _check_out(out, given)
-    found = find_inputs(images, read_plan(find_folder(model)).channels, channels=channels, axes=axes)
+    found = find_inputs(wanted, read_plan(find_folder(model)).channels, channels=channels, axes=axes)
     spacing = (pixel_size,) if isinstance(pixel_size, int | float) else pixel_size
     options = Options(axes, channels, spacing, diameter, device, engine, mirror, tuple(export))
     header = _header(given, out, model, options)
@@ -138,6 +141,14 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         record.save_table()
     rows = tuple(record.rows[each.id] for each in found)
     return PredictSummary(out, rows, len(found) - len(todo), time.monotonic() - start)
+
+
+def _as_paths(images: PathLike | Sequence[PathLike] | Mapping[str, PathLike]) -> list[Path] | dict[str, Path]:
+    if isinstance(images, PathLike):
+        return [Path(images)]
+    if isinstance(images, Mapping):
+        return {name: Path(file) for name, file in images.items()}
+    return [Path(file) for file in images]
 
 
 def _check_out(out: Path, images: Sequence[Path]) -> None:

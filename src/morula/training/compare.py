@@ -59,6 +59,7 @@ from morula.training.run import (
     start_run,
 )
 from morula.training.train import train
+from morula.types import PathLike
 
 LEAST_SHARE = 1 / 3
 """A run of fewer of the steps that the planner gives to data without a budget counts as undertrained."""
@@ -88,11 +89,11 @@ class Rules:
 
 
 def compare(  # noqa: PLR0913 - each is an option of the verb
-    data: Path,
+    data: PathLike,
     recipes: Sequence[str],
-    out: Path,
+    out: PathLike,
     *,
-    entries: Mapping[str, Path] | None = None,
+    entries: Mapping[str, PathLike] | None = None,
     fold: int = 0,
     budget_s: float | None = None,
     overrides: Sequence[str] = (),
@@ -124,7 +125,9 @@ def compare(  # noqa: PLR0913 - each is an option of the verb
             is being worked in.
     """
     check_device(device)
-    named = _names(recipes, entries or {}, seeds)
+    data, out = Path(data), Path(out)
+    folders = {name: Path(folder) for name, folder in (entries or {}).items()}
+    named = _names(recipes, folders, seeds)
     rules = Rules(str(data.resolve()), fold, budget_s, tuple(overrides), seeds, device)
     _check_rules(rules, recipes)
     wanted = {column: tuple(sorted(values)) for column, values in (select or {}).items()}
@@ -136,7 +139,7 @@ def compare(  # noqa: PLR0913 - each is an option of the verb
     job = _Job(rules, dataset, samples, held_out["select"], out, progress)
     with hold(out):
         entrants = [job.enter(name, recipe) for name, recipe in named.items()]
-        entrants += [job.enter_labels(name, folder) for name, folder in (entries or {}).items()]
+        entrants += [job.enter_labels(name, folder) for name, folder in folders.items()]
         return job.conclude([entrant for entrant in entrants if entrant is not None])
 
 

@@ -44,6 +44,7 @@ from morula.planning.settings import check_settings
 from morula.prediction.shipped import find_folder, read_plan
 from morula.preprocessing.prepare import Prepared, prepare
 from morula.spec import Spec, dump_toml, read_toml, validate
+from morula.types import PathLike
 
 Progress = Callable[[str], Callable[[int, int], None]]
 """Gives, for the name of a stage, a function that is called with (done, total)."""
@@ -220,13 +221,14 @@ def as_told(dataset: Dataset, overrides: Sequence[str]) -> Dataset:
     return replace(dataset, task=meaning.task, classes={} if meaning.task == "instances" else classes)
 
 
-def start_run(folder: Path, request: Request) -> Run:
+def start_run(folder: PathLike, request: Request) -> Run:
     """The run of `folder`, made for `request`, or found as it was left.
 
     Raises:
         InputError: The folder holds a run that was asked for differently, or that another process works
             on; or the request cannot be met.
     """
+    folder = Path(folder)
     run = Run(folder)
     if run.request_path.exists() and run.plan_path.exists():
         if run.request() != request:

@@ -54,6 +54,7 @@ from morula.spec import Spec, dump_toml, read_reasons, read_toml, validate
 from morula.training.pseudo import count_labelled, find_unlabelled, label_images
 from morula.training.run import Progress, Run, folds_of, silent
 from morula.training.train import train
+from morula.types import PathLike
 
 SHARE = 0.5
 """Part of the unlabelled images that ST++ trusts first (Yang et al. 2022, section 4.1)."""
@@ -129,7 +130,7 @@ class _Work:
 
 
 def selftrain(
-    out: Path, request: SelftrainRequest, *, device: str = "cpu", progress: Progress = silent
+    out: PathLike, request: SelftrainRequest, *, device: str = "cpu", progress: Progress = silent
 ) -> SelftrainSummary:
     """Train students on labelled and pseudo-labelled images, or go on exactly where an earlier call stopped.
 
@@ -146,6 +147,7 @@ def selftrain(
             a bad option, or `out` holds something that was asked for differently.
     """
     check_device(device)
+    out = Path(out)
     work = _Work(out.resolve(), request, device, progress)
     _check(request)
     images = find_unlabelled(work.teacher, [Path(path) for path in request.unlabelled])

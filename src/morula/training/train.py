@@ -45,7 +45,7 @@ from morula.training.validation import (
     unseen,
     without_fold,
 )
-from morula.types import Labels
+from morula.types import Labels, PathLike
 
 SEEN_IMAGES = 1000
 """Training images whose appearance is measured."""
@@ -72,7 +72,7 @@ class TrainSummary:
 
 
 def train(
-    run: Path, request: Request | None = None, *, device: str = "cpu", progress: Progress = silent
+    run: PathLike, request: Request | None = None, *, device: str = "cpu", progress: Progress = silent
 ) -> TrainSummary:
     """Train a model on labelled images, or go on with a run exactly where it stopped.
 
@@ -89,6 +89,7 @@ def train(
     started = time.monotonic()
     check_device(device)
     keep_to_cores()
+    run = Path(run)
     work = Run(run) if request is None else start_run(run, request)
     # Where there is no run, nothing is written.
     work.request()
