@@ -7,8 +7,20 @@ import numpy as np
 import pytest
 import tifffile
 
-from morula import Request, check, evaluate, open_dataset, predict, start_run
-from morula.data.formats import read_image, read_labels, write_labels
+from morula import (
+    InputError,
+    Model,
+    Request,
+    as_image,
+    check,
+    evaluate,
+    open_dataset,
+    predict,
+    read_image,
+    read_labels,
+    start_run,
+    write_labels,
+)
 from synthetic import picture_of, touching_balls
 from tiny import write_model
 
@@ -28,6 +40,16 @@ def test_files_by_their_names(data):
     picture, truth = str(data / "images" / "a.tif"), str(data / "labels" / "a.tif")
     np.testing.assert_array_equal(read_image(picture).pixels, read_image(data / "images" / "a.tif").pixels)
     np.testing.assert_array_equal(read_labels(truth), read_labels(data / "labels" / "a.tif"))
+
+
+def test_an_array_is_segmented_as_its_file_is(data, tmp_path):
+    model = Model.load(write_model(tmp_path / "model"))
+    image = read_image(data / "images" / "a.tif")
+    expected = model.segment(image).labels
+    np.testing.assert_array_equal(model.segment(image.pixels[0]).labels, expected)
+    np.testing.assert_array_equal(model.segment(as_image(image.pixels, axes="CYX")).labels, expected)
+    with pytest.raises(InputError, match=r"the array: nothing says .* \(48, 48, 3\).* axes= in Python"):
+        model.segment(np.zeros((48, 48, 3), np.uint8))
 
 
 def test_folders_by_their_names(data, tmp_path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from morula.data.check import check
     from morula.data.dataset import Dataset
+    from morula.data.formats import as_image, read_image, read_labels, write_labels
     from morula.data.layouts import open_dataset
     from morula.errors import InputError
     from morula.evaluation.evaluate import evaluate
@@ -33,15 +34,19 @@ _HOMES = {
     "Plan": "planning.plan",
     "Representation": "representations.base",
     "Request": "training.run",
+    "as_image": "data.formats",
     "check": "data.check",
     "compare": "training.compare",
     "evaluate": "evaluation.evaluate",
     "open_dataset": "data.layouts",
     "plan_run": "training.run",
     "predict": "prediction.predict",
+    "read_image": "data.formats",
+    "read_labels": "data.formats",
     "selftrain": "training.selftrain",
     "start_run": "training.run",
     "train": "training.train",
+    "write_labels": "data.formats",
 }
 
 __all__ = [
@@ -52,15 +57,19 @@ __all__ = [
     "Plan",
     "Representation",
     "Request",
+    "as_image",
     "check",
     "compare",
     "evaluate",
     "open_dataset",
     "plan_run",
     "predict",
+    "read_image",
+    "read_labels",
     "selftrain",
     "start_run",
     "train",
+    "write_labels",
 ]
 
 

@@ -31,7 +31,7 @@ def test_any_order_of_axes_gives_the_same_image(letters: str, told: bool) -> Non
 @pytest.mark.parametrize("shape", [(3, 8, 9), (8, 9, 3), (2, 3, 8, 9), (5, 8, 9)])
 def test_more_than_two_unknown_axes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(
-        InputError, match=r"a\.tif: the file does not say .* --axes or 'axes' in dataset\.toml"
+        InputError, match=r"a\.tif: nothing says what the axes .* --axes, 'axes' in dataset\.toml"
     ):
         arranged(Raw(np.zeros(shape, np.uint8), "?" * len(shape)))
 

@@ -142,9 +142,9 @@ def _settle(raw: Raw, name: str, axes: str | None) -> tuple[np.ndarray, str]:
     if not {"Y", "X"} <= set(letters) <= set("CSZYX") or len(set(letters)) < len(letters):
         _refuse(
             "ambiguous axes",
-            f"{name}: the file does not say what the axes of its shape {raw.pixels.shape} are.",
-            "Say so with --axes or 'axes' in dataset.toml: one letter of C Z Y X per axis, such as ZYX or CYX"
-            " (S for RGB samples).",
+            f"{name}: nothing says what the axes of its shape {raw.pixels.shape} are.",
+            "Say so with --axes, 'axes' in dataset.toml or axes= in Python: one letter of C Z Y X per axis,"
+            " such as ZYX or CYX (S for RGB samples).",
         )
     return pixels, letters
 

@@ -102,6 +102,31 @@ def read_image(
     return arrange_image(joined, show(path), joined.axes, channels, known)
 
 
+def as_image(
+    array: np.ndarray,
+    *,
+    axes: str | None = None,
+    channels: tuple[str, ...] | None = None,
+    spacing_um: Spacing | None = None,
+) -> Image:
+    """An image from an array in memory, by the rules by which files are read.
+
+    Args:
+        array: Pixels in any number type; two axes are ``Y X``.
+        axes: One letter of ``C Z Y X`` (``S``: RGB samples) per axis; needed from three axes on.
+        channels: One name per channel.
+        spacing_um: Micrometres per pixel, one number or one per spatial axis in the order ``z y x``.
+
+    Raises:
+        InputError: Three or more axes without `axes`, or values that no image has.
+
+    Example:
+        >>> as_image(np.zeros((4, 5, 3), np.uint8), axes="YXS").pixels.shape
+        (3, 4, 5)
+    """
+    return arrange_image(Raw(array, "?" * array.ndim), "the array", axes, channels, spacing_um)
+
+
 def read_labels(
     path: PathLike | tuple[PathLike, ...], *, axes: str | None = None, ignore_label: int | None = None
 ) -> Labels:

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors.torch import load_file
 from torch import nn
 
+from morula.data.formats import as_image
 from morula.data.sample import Image
 from morula.errors import InputError
 from morula.labels.resample import resample_labels
@@ -135,7 +136,7 @@ class Model:
 
     def segment(
         self,
-        image: Image,
+        image: Image | np.ndarray,
         *,
         diameter_px: Diameter = "auto",
         spacing_um: Spacing | None = None,
@@ -144,7 +145,8 @@ class Model:
         """Instances (or classes) of an image of any size, on the image's own grid.
 
         Args:
-            image: ``(C, *spatial)``; channels are picked by name.
+            image: ``(C, *spatial)``; channels are picked by name. An array of two axes is ``Y X``; one with
+                more is made an image by `morula.as_image`.
             diameter_px: Typical object diameter in the image's pixels: the image is resampled so that
                 it becomes the diameter the model was trained on. ``"auto"``: estimated from the image, see
                 `morula.prediction.scale`; in 3D, for classes, and where the model works at a physical pixel
@@ -155,6 +157,7 @@ class Model:
         Raises:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
+        image = as_image(image) if isinstance(image, np.ndarray) else image
         if spacing_um is not None:
             image = replace(image, spacing_um=spacing_um)
         given = None if isinstance(diameter_px, str) else diameter_px
