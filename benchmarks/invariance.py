@@ -17,14 +17,14 @@ import cv2
 import numpy as np
 
 from morula.data.layouts import open_dataset
-from morula.data.sample import Image
+from morula.data.sample import RGB, Image
 from morula.labels.matching import match
 from morula.labels.resample import resample_labels
 from morula.prediction.model import Model
 from morula.preprocessing.geometry import resample
 from morula.types import Labels
 
-Change = Callable[[np.ndarray], np.ndarray]
+Change = Callable[[np.ndarray], np.ndarray | None]
 
 
 def _planes(pixels: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -45,6 +45,23 @@ def _turned(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(pixels, axes=(1, 2)))
 
 
+def _with_scale_bar(pixels: np.ndarray) -> np.ndarray:
+    """A bar of the farther end of the range, a fifth of the width long, near the lower right corner."""
+    height, width = pixels.shape[1:]
+    changed = pixels.copy()
+    bar = (slice(int(0.94 * height), int(0.955 * height) + 1), slice(int(0.75 * width), int(0.95 * width)))
+    changed[:, *bar] = 255 if np.median(pixels) < 128 else 0
+    return changed
+
+
+def _in_blue(pixels: np.ndarray) -> np.ndarray | None:
+    """A grey image as a stain shown in blue, with traces of noise in red and green; None for colour."""
+    if len(pixels) > 1:
+        return None
+    rng = np.random.default_rng(zlib.crc32(pixels.tobytes()))
+    return np.concatenate([rng.integers(0, 4, (2, *pixels.shape[1:]), np.uint8), pixels])
+
+
 CHANGES: dict[str, Change] = {
     "inverted": lambda pixels: 255 - pixels,
     "dimmed to a half": lambda pixels: (pixels // 2).astype(np.uint8),
@@ -55,14 +72,23 @@ CHANGES: dict[str, Change] = {
     "blur of 0.7 px": lambda pixels: _planes(pixels, lambda p: cv2.GaussianBlur(p, (0, 0), 0.7)),
     "JPEG, quality 80": lambda pixels: _planes(pixels, _compressed),
     "turned by 90 degrees": _turned,
+    "beside a scale bar": _with_scale_bar,
+    "shown in blue": _in_blue,
     "enlarged by 1.25": lambda pixels: resample(pixels, [round(1.25 * n) for n in pixels.shape[1:]]),
 }
-"""Name to a change of 8-bit pixels ``(C, y, x)``."""
+"""Name to a change of 8-bit pixels ``(C, y, x)``; what cannot be changed so gives None."""
 
 
 def agreement(model: Model, image: Image, reference: Labels, change: Change) -> float | None:
-    """F1 at IoU 0.5 between `reference` and what `model` finds in the changed image; None without objects."""
-    found = model.segment(replace(image, pixels=change(image.pixels))).labels
+    """F1 at IoU 0.5 between `reference` and what `model` finds in the changed image.
+
+    None where there are no objects, and for images that cannot be changed so.
+    """
+    pixels = change(image.pixels)
+    if pixels is None:
+        return None
+    channels = image.channels if len(pixels) == len(image.channels) else RGB
+    found = model.segment(replace(image, pixels=pixels, channels=channels)).labels
     if change is _turned:
         found = np.ascontiguousarray(np.rot90(found, -1))
     if found.shape != reference.shape:

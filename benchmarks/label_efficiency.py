@@ -4,10 +4,11 @@
 
 For each seed and number of labelled images a teacher is trained on them, the others counting as unlabelled,
 and from it one student by each method. As students cost time beyond their teacher's, ``longer`` is the
-supervised training with the budgets of both. All are scored on the test images, which nothing else sees. What
-lies in OUT already is kept: a killed call goes on. OUT/label_efficiency.json and .csv hold the DSB score of
-each number and method, mean and deviation over seeds; the gain over ``supervised`` is the mean over seeds and
-test images, its interval the bootstrap over test images.
+supervised training with the budgets of both. With ``--steps N`` in place of budgets a teacher has N steps,
+each of a student's two rounds as many, and ``longer`` 3 N. All are scored on the test images, which nothing
+else sees. What lies in OUT already is kept: a killed call goes on. OUT/label_efficiency.json and .csv hold
+the DSB score of each number and method, mean and deviation over seeds; the gain over ``supervised`` is the
+mean over seeds and test images, its interval the bootstrap over test images.
 """
 
 import argparse
@@ -40,10 +41,16 @@ NETWORK = 'network={kind="residual_unet", features=[16, 32, 64, 128], blocks=[1,
 METHODS = ("supervised", "longer", "iterative", "st++")
 
 
-def request(options: argparse.Namespace, seed: int, count: int | None, budget_s: float) -> Request:
+def request(options: argparse.Namespace, method: str, seed: int, count: int | None) -> Request:
     """A supervised training on `count` labelled images; None: all."""
     chosen = {column: tuple(sorted(values)) for column, values in parse_selection(options.select).items()}
     overrides = (NETWORK, "training.snapshots=3", *options.set, f"training.seed={seed}")
+    longer = method == "longer"
+    if options.steps:
+        overrides += (f"training.steps={3 * options.steps if longer else options.steps}",)
+        budget_s = None
+    else:
+        budget_s = options.budget + options.retrain if longer else options.budget
     return Request(
         data=str(options.data.resolve()),
         recipe=options.recipe,
@@ -60,13 +67,16 @@ def train_method(options: argparse.Namespace, method: str, seed: int, count: int
     folder = place / method
     if (folder / "report.html").exists() and (method in METHODS[:2] or (folder / "rounds.json").exists()):
         return folder
-    budgets = {"supervised": options.budget, "longer": options.budget + options.retrain}
-    if method in budgets:
-        train(folder, request(options, seed, count, budgets[method]), device=options.device)
+    if method in METHODS[:2]:
+        train(folder, request(options, method, seed, count), device=options.device)
         return folder
-    teacher = str((place / "supervised").resolve())
     asked = SelftrainRequest.model_validate(
-        {"teacher": teacher, "method": method, "budget_s": options.retrain}
+        {
+            "teacher": str((place / "supervised").resolve()),
+            "method": method,
+            "budget_s": None if options.steps else options.retrain,
+            "overrides": ("training.retraining.share=1",) if options.steps else (),
+        }
     )
     selftrain(folder, asked, device=options.device)
     return folder
@@ -160,6 +170,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--budget", type=parse_budget, default=360.0, help="of a supervised training")
     parser.add_argument("--retrain", type=parse_budget, default=360.0, help="of all rounds together")
+    parser.add_argument("--steps", type=int, help="in place of budgets, so that the machine does not matter")
     parser.add_argument("--recipe", default="auto")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--device", default="cpu")

@@ -144,6 +144,9 @@ def test_augmentation_follows_the_data(make_facts, make_modality):
     assert rules.shuffle(("dapi", "actin", "tubulin")).value == 0
     assert rules.colour(RGB).value == 0.3
     assert rules.colour(("grey",)).value == rules.colour(("dapi", "actin", "tubulin")).value == 0
+    assert rules.pseudo_colour(make_facts(), ("grey",)).value == 0
+    assert rules.pseudo_colour(make_facts(names=[RGB] * 2, n_images=2), RGB).value == 0
+    assert rules.pseudo_colour(make_facts(names=[("grey",), RGB], n_images=2), RGB).value > 0
     assert rules.copy_paste(make_facts()).value == 0
     assert rules.copy_paste(make_facts(n_images=10)).value > 0
 

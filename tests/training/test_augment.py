@@ -228,6 +228,46 @@ def test_channels_change_each_on_its_own():
     assert np.ptp([offset for _, offset in lines]) > 0.01
 
 
+def test_faint_patches_keep_a_part_of_the_range():
+    image, labels = source(2)
+    image = (image - image.min()) / np.ptp(image)
+    spans = []
+    for seed in range(40):
+        spec = STILL.model_copy(update={"faint": 1.0})
+        changed = change_intensity(image, labels, spec, np.random.default_rng(seed))
+        gain, offset = np.polyfit(image.ravel(), changed.ravel(), 1)
+        np.testing.assert_allclose(changed, gain * image + offset, atol=1e-5)
+        assert changed.min() >= -1e-5
+        assert changed.max() <= 1 + 1e-5
+        spans.append(gain)
+    assert 0.15 <= min(spans) < 0.3
+    assert 0.8 < max(spans) <= 1
+
+
+def test_pseudo_colour_keeps_a_grey_patch_in_some_channels_only():
+    image, labels = np.repeat(source(2)[0], 3, axis=0), source(2)[1]
+    spec = STILL.model_copy(update={"pseudo_colour": 1.0})
+    kept, empty = set(), 0
+    for seed in range(40):
+        changed = change_intensity(image, labels, spec, np.random.default_rng(seed))
+        same = tuple(np.array_equal(a, b) for a, b in zip(image, changed, strict=True))
+        assert any(same)
+        assert not all(same)
+        assert np.isfinite(changed).all()
+        kept.add(same)
+        empty += sum(not channel.any() for channel in changed)
+    assert len(kept) == 6
+    assert 15 < empty < 45
+
+
+def test_pseudo_colour_leaves_colours_and_single_channels_alone():
+    spec = STILL.model_copy(update={"pseudo_colour": 1.0})
+    grey, labels = source(2)
+    colour = np.concatenate([grey, grey * 0.5, grey])
+    for image in (grey, colour):
+        np.testing.assert_array_equal(change_intensity(image, labels, spec, np.random.default_rng(0)), image)
+
+
 def test_calmed_changes_are_rarer_and_geometry_without_harm_stays():
     spec = Augmentation(zoom=(0.5, 2.0), rotate=0.6, colour=0.3, copy_paste=0.2)
     calm = spec.calmed(0.5)

@@ -128,6 +128,10 @@ class Augmentation(Spec, frozen=True):
     intensity: float = Field(default=0.5, ge=0, le=1)
     """Probability of a change of brightness and contrast."""
 
+    faint: float = Field(default=0.0, ge=0, le=1)
+    """Probability that the patch fills a part of the range of intensities only, 0.15 of it or more: so it is
+    where a scale bar, saturated dirt or the black surround of an eyepiece sets the range."""
+
     gamma: float = Field(default=0.3, ge=0, le=1)
     """Probability of a gamma."""
 
@@ -172,6 +176,10 @@ class Augmentation(Spec, frozen=True):
 
     colour: float = Field(default=0.0, ge=0, le=1)
     """Probability that every channel gets a contrast and a brightness of its own (stains, light sources)."""
+
+    pseudo_colour: float = Field(default=0.0, ge=0, le=1)
+    """Probability that a grey patch becomes one stain of a colour image: it stays in some of the channels,
+    the others are empty or show something else."""
 
     per_object: float = Field(default=0.1, ge=0, le=1)
     """Probability that every object gets an intensity factor of its own."""

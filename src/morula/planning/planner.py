@@ -241,6 +241,7 @@ def _decide_input(draft: _Draft, facts: Fingerprint) -> None:
     draft.settle("representation", rules.representation(facts))
     draft.settle("training.augmentation.shuffle", rules.shuffle(chosen))
     draft.settle("training.augmentation.colour", rules.colour(chosen))
+    draft.settle("training.augmentation.pseudo_colour", rules.pseudo_colour(facts, chosen))
 
 
 def _decide_sizes(draft: _Draft, facts: Fingerprint) -> None:

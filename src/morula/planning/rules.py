@@ -322,6 +322,14 @@ def colour(chosen: Sequence[str]) -> Decision:
     return Decision(0.0, "no colour images")
 
 
+def pseudo_colour(facts: Fingerprint, chosen: Sequence[str]) -> Decision:
+    """Probability that a grey image becomes one stain of a colour image."""
+    grey = sum(len(image.channels) == 1 for image in facts.images)
+    if tuple(chosen) == RGB and grey:
+        return Decision(0.1, "grey images beside colour ones: a stain may lie in one channel only")
+    return Decision(0.0, "no grey images in a network for colour")
+
+
 def copy_paste(facts: Fingerprint) -> Decision:
     """Probability that objects of another patch are pasted in."""
     few = f"{facts.n_labelled} labelled images, {facts.n_objects} objects"

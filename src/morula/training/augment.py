@@ -219,6 +219,11 @@ def change_intensity(image: Map, labels: Labels, augmentation: Augmentation, rng
         out *= factors[np.maximum(labels, 0)]
     if rng.random() < augmentation.intensity:
         out = out * np.float32(rng.uniform(0.5, 1.5)) + np.float32(rng.uniform(-0.15, 0.15))
+    if rng.random() < augmentation.faint:
+        gain = _between((0.15, 1.0), rng)
+        out = out * np.float32(gain) + np.float32(rng.uniform(0, 1 - gain))
+    if rng.random() < augmentation.pseudo_colour:
+        out = _pseudo_colour(out, rng)
     if rng.random() < augmentation.colour:
         shape = (len(out), *[1] * (out.ndim - 1))
         gain, offset = rng.uniform(0.7, 1.3, shape), rng.uniform(-0.1, 0.1, shape)
@@ -232,6 +237,29 @@ def change_intensity(image: Map, labels: Labels, augmentation: Augmentation, rng
     if rng.random() < augmentation.shuffle:
         out = out[rng.permutation(len(out))]
     return np.ascontiguousarray(_degrade(out, augmentation, rng), np.float32)
+
+
+def _pseudo_colour(image: Map, rng: Rng) -> Map:
+    """A grey patch in some of its channels only; each of the others is empty, or another stain.
+
+    The other stain is a random texture, all over the patch or around what is bright in it (a cytoplasm).
+    """
+    if len(image) < 2 or not np.array_equal(image[1:], image[:-1]):
+        return image
+    out = image.copy()
+    emptied = rng.permutation(len(image))[: rng.integers(1, len(image))]
+    for channel in emptied:
+        if rng.random() < 0.5:
+            out[channel] = 0
+            continue
+        # Smooth like staining, or fine like noise: in between it would look like objects.
+        nodes = int(rng.integers(3, 9) if rng.random() < 0.5 else rng.integers(64, 257))
+        texture = np.abs(rng.normal(0, 0.7, (nodes, nodes))).astype(np.float32)
+        size = (image.shape[-1], image.shape[-2])
+        out[channel] = cv2.resize(texture, size, interpolation=cv2.INTER_CUBIC)
+        if rng.random() < 0.5:
+            out[channel] *= _blur(image[:1], float(rng.uniform(3, 12)))[0]
+    return out
 
 
 def _degrade(image: Map, augmentation: Augmentation, rng: Rng) -> Map:
