@@ -1,6 +1,8 @@
+import pytest
 import torch
 
 from morula.networks import read_network
+from morula.networks.hovernet import Bottleneck, DenseUnits
 from morula.representations import Head
 
 HEADS = (Head("foreground", 1, "sigmoid"), Head("offsets", 2, "identity", ((1.0, 0.0), (0.0, 1.0))))
@@ -47,3 +49,40 @@ def test_branches_share_nothing_but_the_encoder():
     assert all(p.grad is not None for p in network.branches[0].parameters())
     assert all(p.grad is None for p in network.branches[1].parameters())
     assert all(p.grad is not None for p in network.encoder.parameters())
+
+
+@pytest.mark.parametrize(("inputs", "stride"), [(16, 1), (8, 1), (16, 2)])
+def test_a_pre_activated_block_by_hand(inputs: int, stride: int):
+    torch.manual_seed(0)
+    block = Bottleneck(2, inputs, 16, stride).eval()
+    for norm in (block.norm1, block.norm2, block.norm3):
+        torch.nn.init.uniform_(norm.running_mean, -1, 1)
+        torch.nn.init.uniform_(norm.bias, -1, 1)
+    x = torch.randn(1, inputs, 6, 6)
+
+    def active(values: torch.Tensor, norm: torch.nn.BatchNorm2d) -> torch.Tensor:
+        mean, offset = (v[None, :, None, None] for v in (norm.running_mean, norm.bias))
+        return torch.relu((values - mean) / (1 + norm.eps) ** 0.5 + offset)
+
+    with torch.no_grad():
+        first = active(x, block.norm1)
+        inner = torch.nn.functional.conv2d(first, block.conv1.weight)
+        inner = torch.nn.functional.conv2d(active(inner, block.norm2), block.conv2.weight, None, stride, 1)
+        inner = torch.nn.functional.conv2d(active(inner, block.norm3), block.conv3.weight)
+        if inputs == 16 and stride == 1:
+            # The input itself is added, before any norm: identity mapping.
+            expected = inner + x
+        else:
+            # Where the shape changes, the pre-activated input is projected.
+            expected = inner + torch.nn.functional.conv2d(first, block.downsample.conv.weight, None, stride)
+        torch.testing.assert_close(block(x), expected)
+
+
+def test_dense_units_keep_their_inputs_and_add_channels():
+    units = DenseUnits(2, 8, 4, 2).eval()
+    x = torch.rand(1, 8, 5, 5)
+    with torch.no_grad():
+        first = torch.cat([x, units.units[0](x)], 1)
+        both = torch.cat([first, units.units[1](first)], 1)
+        torch.testing.assert_close(units(x), units.end(both))
+    assert units(x).shape == (1, 16, 5, 5)

@@ -40,3 +40,23 @@ def test_a_block_is_the_sum_of_its_input_and_two_convolutions():
         block.conv2.weight.zero_()
         x = torch.randn(1, 8, 4, 4)
         torch.testing.assert_close(block(x), torch.relu(x))
+
+
+def test_the_decoder_doubles_the_grid_and_joins_each_level_of_the_encoder():
+    network = read_network({"kind": "resnet_unet", "width": 0.125}).build(2, 3, MASK).eval()
+    image = torch.randn(1, 3, 32, 48)
+    with torch.no_grad():
+        levels = [image, *network.encoder(image)]
+        x = levels.pop()
+        for block in network.decoder:
+            skip = levels.pop()
+            convolution, norm, act = block.up
+            assert isinstance(convolution, torch.nn.ConvTranspose2d)
+            assert (convolution.kernel_size, convolution.stride) == ((2, 2), (2, 2))
+            x = act(norm(torch.nn.functional.conv_transpose2d(x, convolution.weight, stride=2)))
+            assert x.shape[2:] == skip.shape[2:]
+            x = block.block(torch.cat([x, skip], 1))
+        assert not levels
+        expected = network.heads(x)
+        torch.testing.assert_close(network(image)[0]["mask"], expected["mask"])
+    assert expected["mask"].shape == (1, 1, 32, 48)

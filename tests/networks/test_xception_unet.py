@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from morula.networks import read_network
-from morula.networks.blocks import ConvBlock
+from morula.networks.blocks import ConvBlock, Style
 from morula.networks.xception_unet import Inception, SqueezeExcite
 from morula.representations import Head
 
@@ -72,3 +72,38 @@ def test_the_decoder_has_the_activation_asked_for_and_the_encoder_relu(kind, lay
     # Per block: the transposed convolution and seven of the inception module.
     assert sum(isinstance(m, layer) for m in network.decoder.modules()) == 5 * 8
     assert sum(isinstance(m, nn.ELU | nn.SELU) for m in network.encoder.modules()) == 0
+
+
+def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, torch.Tensor]:
+    """Kernel and offset of a convolution and the norm after it, in evaluation."""
+    factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return convolution.weight * factor[:, None, None, None], norm.bias - norm.running_mean * factor
+
+
+def test_an_inception_module_by_hand():
+    torch.manual_seed(0)
+    module = Inception(Style(2, activation="relu"), 6, 8).eval()
+    for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.running_mean, -1, 1)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.uniform_(norm.bias, -1, 1)
+    x = torch.randn(2, 6, 7, 5)
+
+    def run(branch: nn.Module, values: torch.Tensor) -> torch.Tensor:
+        layers = [m for m in branch.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+        for convolution, norm in zip(layers[::2], layers[1::2], strict=True):
+            kernel, offset = folded(convolution, norm)
+            values = torch.relu(nn.functional.conv2d(values, kernel, offset, padding=kernel.shape[-1] // 2))
+        return values
+
+    sizes = [
+        [m.kernel_size[0] for m in branch.modules() if isinstance(m, nn.Conv2d)] for branch in module.branches
+    ]
+    assert sizes == [[1], [1, 3], [1, 3, 3], [1]]
+    inputs = (x, x, x, nn.functional.max_pool2d(x, 3, 1, 1))
+    expected = [run(branch, values) for branch, values in zip(module.branches, inputs, strict=True)]
+    with torch.no_grad():
+        found = module(x)
+    assert found.shape == (2, 8, 7, 5)
+    torch.testing.assert_close(found, torch.cat(expected, 1))

@@ -15,7 +15,6 @@ from morula.training.augment import (
     change_intensity,
     cut,
     draw_view,
-    paste_objects,
 )
 from synthetic import picture_of, touching_balls
 
@@ -380,13 +379,3 @@ def test_per_object_factors_leave_the_background():
     ratio = changed[0][labels == 1] / image[0][labels == 1]
     assert np.ptp(ratio) < 1e-3
     assert abs(ratio.mean() - 1) > 1e-3
-
-
-def test_pasted_objects_get_ids_of_their_own():
-    image, labels = source(2)
-    other_image, other = np.full_like(image, 9.0), np.roll(labels, 5, axis=0)
-    mixed, ids = paste_objects(image, labels, (other_image, other), np.random.default_rng(0), share=1.0)
-    new = ids > labels.max()
-    np.testing.assert_array_equal(new, other > 0)
-    assert (mixed[0][new] == 9.0).all()
-    np.testing.assert_array_equal(ids[~new], labels[~new])

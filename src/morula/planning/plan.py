@@ -187,6 +187,9 @@ class Augmentation(Spec, frozen=True):
     copy_paste: float = Field(default=0.0, ge=0, le=1)
     """Probability that objects of another patch are pasted in."""
 
+    conglomerates: float = Field(default=0.0, ge=0, le=1)
+    """Probability that objects of another patch are moved up against objects of this one: they touch."""
+
     @model_validator(mode="after")
     def _ranges_rise(self) -> "Augmentation":
         for name in ("zoom", "zoom_to_px", "gamma_range", "blur_px", "noise_range"):

@@ -349,30 +349,3 @@ def _emboss(image: Map, share: float, strength: float) -> Map:
 def _blur(image: Map, sigma: float) -> Map:
     planes = image.reshape(-1, *image.shape[-2:])
     return np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in planes]).reshape(image.shape)
-
-
-def paste_objects(
-    image: Map, labels: Labels, other: tuple[Map, Labels], rng: Rng, share: float = 0.5
-) -> tuple[Map, Labels]:
-    """Copy-paste: a random share of another patch's objects replaces what lies below them.
-
-    Ghiasi et al. 2021, https://arxiv.org/abs/2012.07177.
-
-    Args:
-        image: Float32 ``(C, *spatial)``.
-        labels: ``(*spatial)``.
-        other: Image and labels of another patch of the same shape.
-        rng: Source of all randomness.
-        share: Chance of each object to be pasted.
-    """
-    other_image, other_labels = other
-    ids = np.unique(other_labels)
-    ids = ids[ids > 0]
-    chosen = ids[rng.random(len(ids)) < share]
-    if not len(chosen):
-        return image, labels
-    table = np.zeros(int(ids[-1]) + 1, np.int32)
-    table[chosen] = np.arange(len(chosen), dtype=np.int32) + int(max(labels.max(), 0)) + 1
-    pasted = table[np.maximum(other_labels, 0)]
-    over = pasted > 0
-    return np.where(over, other_image, image), np.where(over, pasted, labels).astype(np.int32)

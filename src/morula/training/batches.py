@@ -16,7 +16,8 @@ from torch import Tensor
 from morula.planning.machine import usable_cores
 from morula.planning.plan import Augmentation, Plan
 from morula.preprocessing.prepare import Prepared
-from morula.training.augment import change_intensity, cut, draw_view, paste_objects
+from morula.training.augment import change_intensity, cut, draw_view
+from morula.training.paste import make_conglomerates, paste_objects
 from morula.types import Labels, Map, Maps, Tensors
 
 _VOXELS_PER_CLASS = 512
@@ -65,6 +66,8 @@ class Patches:
         pixels, labels = self._view(rng, augmentation, index)
         if rng.random() < augmentation.copy_paste:
             pixels, labels = paste_objects(pixels, labels, self._view(rng, augmentation, index), rng)
+        if rng.random() < augmentation.conglomerates:
+            pixels, labels = make_conglomerates(pixels, labels, self._view(rng, augmentation, index), rng)
         n_channels = len(self.plan.channels)
         image = change_intensity(pixels[:n_channels], labels, augmentation, rng)
         targets = self.plan.representation.encode(labels, self.plan.working_spacing)
