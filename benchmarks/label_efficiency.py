@@ -179,8 +179,8 @@ def read_options() -> argparse.Namespace:
 
 def trainings(options: argparse.Namespace) -> Iterator[tuple[int, int | None, str]]:
     """Seed, number of labelled images (None: all) and method of each, a teacher before its students."""
-    for seed in range(options.seeds):
-        for count in (*options.labelled, None):
+    for count in (*options.labelled, None):
+        for seed in range(options.seeds):
             # Without unlabelled images there is nothing for a student to learn from.
             possible = METHODS[:2] if count is None else METHODS
             for method in possible:

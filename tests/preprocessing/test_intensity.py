@@ -172,3 +172,56 @@ def test_channels_have_fixed_scales_of_their_own() -> None:
     fixed = Normalization(kind="fixed", fixed=((0.0, 10.0, 5.0, 5.0), (0.0, 100.0, 0.0, 10.0)))
     pixels = np.array([[[20.0, 5.0]], [[200.0, 50.0]]], np.float32)
     np.testing.assert_allclose(normalize(pixels, fixed), [[[1.0, 0.0]], [[10.0, 5.0]]])
+
+
+def eyepiece(dtype: type = np.uint8) -> tuple[np.ndarray, np.ndarray]:
+    """A bright field with dark objects seen through a round hole in black: channel, and where the hole is."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:90, :100]
+    field = rng.normal(180, 10, (90, 100))
+    field[30:40, 40:55] = rng.normal(110, 10, (10, 15))
+    hole = np.hypot(y - 44.5, x - 49.5) < 44
+    return np.where(hole, field, rng.integers(0, 6, field.shape)).astype(dtype), hole
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_black_surround_does_not_count_and_looks_like_the_field(dtype: type):
+    channel, hole = eyepiece(dtype)
+    found = Normalizer.measure(channel[None], PERCENTILE)
+    low, high = np.percentile(channel[hole], [1, 99.8])
+    assert found.offset[0] == pytest.approx(low)
+    assert found.scale[0] == pytest.approx(1 / (high - low))
+    out = found.apply(channel[None])[0]
+    middle = (np.median(channel[hole]) - low) / (high - low)
+    np.testing.assert_allclose(out[~hole], middle, atol=1e-5)
+    np.testing.assert_allclose(out[hole], (channel[hole] - low) / (high - low), atol=1e-5)
+    # A tile is a crop of the whole.
+    np.testing.assert_array_equal(found.apply(channel[None, 20:50, 60:])[0], out[20:50, 60:])
+
+
+def test_each_channel_has_its_own_surround_and_replicated_ones_the_same():
+    channel, hole = eyepiece()
+    full = np.where(hole, channel, 180).astype(np.uint8)
+    both = Normalizer.measure(np.stack([channel, full]), PERCENTILE)
+    assert both.surround[1][0] == -np.inf
+    alone = normalize(full[None], PERCENTILE)
+    np.testing.assert_array_equal(both.apply(np.stack([channel, full]))[1:], alone)
+    grey = np.broadcast_to(channel, (3, *channel.shape))
+    np.testing.assert_array_equal(normalize(grey, PERCENTILE), normalize(np.array(grey), PERCENTILE))
+
+
+def test_objects_on_black_are_no_surround():
+    channel, hole = eyepiece()
+    some = np.zeros_like(channel)
+    some[20:60, 20:60] = channel[20:60, 20:60]  # less than half is bright
+    inside = np.where(hole, 0, channel + 150)  # black within, not around
+    two_valued = np.where(hole, 255, 0).astype(np.uint8)[:, 10:-10]
+    two_valued[:, 30:50] = 255  # bright up to the frame
+    for pixels in (some, inside, two_valued[10:-10]):
+        assert Normalizer.measure(pixels[None], PERCENTILE).surround == ()
+
+
+def test_other_normalisations_take_all_pixels():
+    channel, _ = eyepiece()
+    for kind in ("minmax", "zscore"):
+        assert Normalizer.measure(channel[None], Normalization(kind=kind)).surround == ()

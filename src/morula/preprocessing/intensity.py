@@ -17,6 +17,21 @@ LIMIT = 10.0
 SAMPLES = 1 << 22
 """Float channels with more pixels than this are measured on a regular grid of about as many."""
 
+GAP = 0.25
+"""A black surround is told by a gap above it: this share of the range of intensities, in which lie at most"""
+
+GAP_PIXELS = 0.02
+"""this share of the pixels,"""
+
+SURROUND_PIXELS = 0.05
+"""at least this share below it,"""
+
+SPECIMEN_PIXELS = 0.5
+"""and at least this share above it: bright objects on black are no specimen in a surround;"""
+
+FRAME_PIXELS = 0.5
+"""and it holds at least this share of the outermost pixels."""
+
 _SLAB = 1 << 20
 
 Pixels = Num[np.ndarray, "_ *_"] | Bool[np.ndarray, "_ *_"]
@@ -35,12 +50,17 @@ class Normalizer:
     limits: tuple[tuple[float, float], ...] = ()
     """Normalised values that a channel is clipped to; `LIMIT` on both sides when empty."""
 
+    surround: tuple[tuple[float, float], ...] = ()
+    """Per channel, the intensity up to which pixels belong to the black surround of an eyepiece, and what is
+    put there: the median of the others. Empty when no channel has one."""
+
     @classmethod
     def measure(cls, pixels: Pixels, normalization: Normalization) -> "Normalizer":
         """Measure an image ``(C, *spatial)`` without copying it; ``fixed`` measures nothing.
 
         8- and 16-bit integers are measured exactly, from a histogram; wider types on at most about
-        `SAMPLES` pixels of a regular grid, so that the result is always the same.
+        `SAMPLES` pixels of a regular grid, so that the result is always the same. ``percentile`` leaves a
+        black surround out.
 
         Raises:
             InputError: The image has no pixel, or none that is a finite number.
@@ -50,18 +70,23 @@ class Normalizer:
         if is_replicated(pixels):
             one = cls.measure(pixels[:1], normalization)
             repeat = len(pixels)
-            return cls(one.offset.repeat(repeat), one.scale.repeat(repeat))
-        offsets, scales, n_good = [], [], 0
+            return cls(one.offset.repeat(repeat), one.scale.repeat(repeat), surround=one.surround * repeat)
+        offsets, scales, surround, n_good = [], [], [], 0
         for channel in pixels:
             values, counts = _distribution(channel)
             n_good += int(counts.sum())
+            around = normalization.kind == "percentile"
+            surround.append(_surround(channel, values, counts) if around else _NO_SURROUND)
+            specimen = values > surround[-1][0]
+            values, counts = values[specimen], counts[specimen]
             low, high = _range(values, counts, normalization) if len(values) else (0.0, 0.0)
             offsets.append(low)
             scales.append(_inverse(high - low))
         if not n_good:
             msg = f"the image ({pixels.dtype}, shape {pixels.shape}) has no finite pixel; export it again."
             raise InputError(msg)
-        return cls(np.array(offsets, np.float64), np.array(scales, np.float64))
+        found = tuple(surround) if any(pair != _NO_SURROUND for pair in surround) else ()
+        return cls(np.array(offsets, np.float64), np.array(scales, np.float64), surround=found)
 
     @classmethod
     def _fixed(cls, normalization: Normalization) -> "Normalizer":
@@ -74,14 +99,18 @@ class Normalizer:
     def apply(self, pixels: Pixels) -> Float32[np.ndarray, "_ *_"]:
         """Normalise the image or a crop ``(C, *spatial)``; constant channels and bad pixels become 0."""
         if is_replicated(pixels) and len(set(self.offset)) == len(set(self.scale)) == 1:
-            one = Normalizer(self.offset[:1], self.scale[:1], self.limits[:1])
+            one = Normalizer(self.offset[:1], self.scale[:1], self.limits[:1], self.surround[:1])
             return one.apply(pixels[:1]).repeat(len(pixels), axis=0)
         exact = pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32
         work = np.float32 if exact else np.float64
         shape = (-1,) + (1,) * (pixels.ndim - 1)
         finite = np.isfinite(pixels) if pixels.dtype.kind == "f" else None
         crop = pixels if finite is None or finite.all() else np.where(finite, pixels, 0)
-        out = crop.astype(work) - self.offset.reshape(shape).astype(work)
+        out = crop.astype(work)
+        if self.surround:
+            limit, median = np.array(self.surround, work).T
+            out = np.where(out <= limit.reshape(shape), median.reshape(shape), out)
+        out -= self.offset.reshape(shape).astype(work)
         out *= self.scale.reshape(shape).astype(work)
         low, high = np.array(self.limits or [(-LIMIT, LIMIT)] * len(out), work).T
         np.clip(out, low.reshape(shape), high.reshape(shape), out=out)
@@ -97,6 +126,28 @@ def normalize(pixels: Pixels, normalization: Normalization) -> Float32[np.ndarra
         InputError: The image has no finite pixel.
     """
     return Normalizer.measure(pixels, normalization).apply(pixels)
+
+
+_NO_SURROUND = (-np.inf, 0.0)
+
+
+def _surround(channel: np.ndarray, values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Up to which value a channel shows a black surround, and the median above it; see `GAP`."""
+    if len(values) < 2:
+        return _NO_SURROUND
+    below = np.cumsum(counts) / counts.sum()
+    low, high = np.interp((0.001, 0.998), below, values)
+    gap = GAP * (high - low)
+    within = below[np.searchsorted(values, values + gap) - 1] - below
+    fits = (below >= SURROUND_PIXELS) & (within <= GAP_PIXELS) & (below + within <= 1 - SPECIMEN_PIXELS)
+    if not gap or not fits.any():
+        return _NO_SURROUND
+    limit = float(values[fits.argmax()] + gap / 2)
+    frame = np.concatenate([channel.take((0, -1), axis).ravel() for axis in range(channel.ndim)])
+    if (frame <= limit).mean() < FRAME_PIXELS:
+        return _NO_SURROUND
+    above = values > limit
+    return limit, _percentile(values[above], counts[above], 50.0)
 
 
 def percentiles(channel: np.ndarray, shares: tuple[float, ...]) -> tuple[float, ...]:
