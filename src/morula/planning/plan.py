@@ -18,7 +18,7 @@ class Normalization(Spec, frozen=True):
     """``percentile``: `low` to 0 and `high` to 1; ``zscore``: mean 0, deviation 1; ``minmax``: 0 to 1.
 
     These are measured on each image; ``fixed`` is the same for all, for intensities that mean something (CT).
-    ``percentile`` leaves out the black surround of a photograph through an eyepiece and shows the median there.
+    ``percentile`` leaves out the black surround of a photograph through an eyepiece: it gets the median.
     """
 
     low: float = Field(default=1.0, ge=0, lt=50)
