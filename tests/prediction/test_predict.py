@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from echo import echo_plan, save_run
 from morula.data.formats import read_labels
@@ -317,6 +318,36 @@ def test_missing_inputs_and_models_are_refused(run: Path, tmp_path: Path):
     with pytest.raises(InputError, match="no images"):
         predict([tmp_path / "void"], tmp_path / "out", model=run)
     assert not (tmp_path / "out").exists()
+
+
+def test_one_channel_of_several_is_segmented_and_all_are_measured(run: Path, tmp_path: Path):
+    labels = touching_balls(2, shape=60, radius=7)
+    labels[labels % 2 == 0] = 0
+    stain, other = picture_of(labels), np.full(labels.shape, 40, np.uint8)
+    other[::2] = 60
+    folder = tmp_path / "stains"
+    folder.mkdir()
+    tifffile.imwrite(folder / "a.tif", np.stack([other, stain]), metadata={"axes": "CYX"})
+    tifffile.imwrite(folder / "b.tif", stain)
+    refused = predict(folder, tmp_path / "all", channels=None, model=run)
+    assert [row.failure is None for row in refused.rows] == [False, True]
+    assert "--only-channel" in (refused.rows[0].failure or "")
+    by_number = predict(folder / "a.tif", tmp_path / "number", only_channel="1", model=run)
+    by_name = predict(
+        folder / "a.tif", tmp_path / "name", channels=("actin", "dapi"), only_channel="dapi", model=run
+    )
+    alone = predict(folder / "b.tif", tmp_path / "alone", model=run)
+    assert objects_in(by_number.out) == objects_in(by_name.out) == {"a": alone.rows[0].n_objects}
+    found = [read_labels(s.out / str(s.rows[0].labels)) for s in (by_number, by_name, alone)]
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[2])
+    assert {"mean_actin", "mean_dapi"} <= set(table_of(by_name.out)[0])
+    assert "--only-channel dapi" in json.loads((by_name.out / "run.json").read_text())["command"]
+    # Another channel is another answer.
+    again = predict(folder / "a.tif", tmp_path / "number", only_channel="0", model=run)
+    assert again.skipped == 0
+    missing = predict(folder / "a.tif", tmp_path / "none", only_channel="dapi", model=run)
+    assert "no channel 'dapi'; it has channel 0, channel 1" in (missing.rows[0].failure or "")
 
 
 def test_a_pixel_size_gives_micrometres(run: Path, images: Path, tmp_path: Path):

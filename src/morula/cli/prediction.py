@@ -65,6 +65,14 @@ def predict(
     ] = "generalist",
     axes: Axes = None,
     channels: Channels = None,
+    only_channel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Look at this channel alone, by its name or number from 0, as if the image were grey; all are "
+            "measured.",
+        ),
+    ] = None,
     pixel_size: PixelSize = None,
     diameter: Annotated[
         str,
@@ -114,6 +122,7 @@ def predict(
             model=model,
             axes=axes,
             channels=parse_names(channels),
+            only_channel=only_channel,
             pixel_size=parse_pixel_size(pixel_size),
             diameter=parse_diameter(diameter),
             device=device,

@@ -1,10 +1,11 @@
 """One image with what is known about it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from morula.errors import InputError
 from morula.types import Spacing
 
 RGB = ("red", "green", "blue")
@@ -28,6 +29,30 @@ class Image:
     def ndim(self) -> int:
         """Number of spatial axes, 2 or 3."""
         return self.pixels.ndim - 1
+
+    def only(self, channel: str) -> "Image":
+        """One channel alone, a view of the pixels.
+
+        Args:
+            channel: Its name, or its number, counted from 0.
+
+        Raises:
+            InputError: There is no such channel.
+
+        Example:
+            >>> Image(np.zeros((2, 4, 5)), ("actin", "dapi")).only("dapi").channels
+            ('dapi',)
+        """
+        numbers = [str(number) for number in range(len(self.channels))]
+        for known in (self.channels, numbers):
+            if channel in known:
+                place = known.index(channel)
+                return replace(self, pixels=self.pixels[place : place + 1], channels=(self.channels[place],))
+        msg = (
+            f"the image has no channel {channel!r}; it has {', '.join(self.channels)}."
+            " Name one of them, or its number, counted from 0."
+        )
+        raise InputError(msg)
 
 
 def is_replicated(pixels: np.ndarray) -> bool:

@@ -72,6 +72,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     model: str | Path = "generalist",
     axes: str | None = None,
     channels: tuple[str, ...] | None = None,
+    only_channel: str | None = None,
     pixel_size: tuple[float, ...] | float | None = None,
     diameter: Diameter = "auto",
     device: str = "cpu",
@@ -93,6 +94,8 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
         model: A shipped model's name or a run folder.
         axes: Letters of the stored axes, where files do not say.
         channels: Names of the channels, where files do not say.
+        only_channel: The channel to look at, by its name or number from 0, as if the image were grey; all of
+            them are measured.
         pixel_size: Micrometres, one number or one per axis, where files do not say.
         diameter: Typical object diameter in pixels of the image; ``"auto"`` estimates the scale of each image
             (see `morula.prediction.scale`), ``"trained"`` takes that of the training images.
@@ -122,7 +125,7 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     _check_out(out, given)
     found = find_inputs(wanted, read_plan(find_folder(model)).channels, channels=channels, axes=axes)
     spacing = (pixel_size,) if isinstance(pixel_size, int | float) else pixel_size
-    options = Options(axes, channels, spacing, diameter, device, engine, mirror, tuple(export))
+    options = Options(axes, channels, only_channel, spacing, diameter, device, engine, mirror, tuple(export))
     header = _header(given, out, model, options)
     with hold(make_folder(out)):
         record = Record.resume(out, header)
@@ -284,7 +287,9 @@ class _Job:
             size = int(np.prod(image.pixels.shape[1:]))
             # One at a time of those that take much memory.
             with self.huge if size > WHOLE else nullcontext():
-                found = model.segment(image, diameter_px=self.options.diameter, progress=progress)
+                only = self.options.only_channel
+                seen = image if only is None else image.only(only)
+                found = model.segment(seen, diameter_px=self.options.diameter, progress=progress)
             if "roi" in self.options.export:
                 check_rois(found.labels)
         except Exception as error:  # one bad image must not stop the others

@@ -38,6 +38,7 @@ class Options:
 
     axes: str | None = None
     channels: tuple[str, ...] | None = None
+    only_channel: str | None = None
     pixel_size: tuple[float, ...] | None = None
     diameter: Diameter = "auto"
     device: str = "cpu"
@@ -48,6 +49,7 @@ class Options:
     def key(self, weights_hash: str) -> str:
         """Twelve hexadecimal digits that change when the model, or an option that decides labels, changes."""
         deciding = [self.axes, self.channels, self.pixel_size, self.diameter, self.mirror]
+        deciding += [self.only_channel] if self.only_channel else []
         return hashlib.sha256(json.dumps([weights_hash, *deciding]).encode()).hexdigest()[:12]
 
     def command(self, images: Sequence[Path], out: Path, model: str | Path) -> str:
@@ -56,6 +58,7 @@ class Options:
             "--model": str(model),
             "--axes": self.axes,
             "--channels": ",".join(self.channels or ()),
+            "--only-channel": self.only_channel,
             "--pixel-size": ",".join(f"{size:g}" for size in self.pixel_size or ()),
             "--diameter": None if self.diameter == "auto" else str(self.diameter),
             "--device": self.device,

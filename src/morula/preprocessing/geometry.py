@@ -49,9 +49,10 @@ def select_channels(image: Image, channels: tuple[str, ...]) -> Pixels:
         return np.broadcast_to(image.pixels, (len(channels), *image.pixels.shape[1:]))
     if len(channels) == 1 and names[:3] == RGB and _equal_colours(image.pixels):
         return image.pixels[:1]
+    alone = "Choose one of them (--only-channel), name" if channels == RGB or len(channels) == 1 else "Name"
     msg = (
-        f"the image has the channels {', '.join(names)}; the model needs {', '.join(channels)}. "
-        "Name the image's channels in its order (--channels), or choose a model trained on such images."
+        f"the image has the channels {', '.join(names)}; the model needs {', '.join(channels)}. {alone} "
+        "the image's channels in its order (--channels), or choose a model trained on such images."
     )
     raise InputError(msg)
 
