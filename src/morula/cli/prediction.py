@@ -69,8 +69,8 @@ def predict(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Look at this channel alone, by its name or number from 0, as if the image were grey; all are "
-            "measured.",
+            help="Look at this channel alone, by its name or number from 0, as if the image were grey; all "
+            "are measured.",
         ),
     ] = None,
     pixel_size: PixelSize = None,
