@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Num
 from scipy import ndimage, sparse
 
-from morula.data.sample import RGB, Image
+from morula.data.sample import RGB, Image, is_constant
 from morula.errors import InputError
 from morula.planning.plan import Plan
 
@@ -59,9 +59,7 @@ def select_channels(image: Image, channels: tuple[str, ...]) -> Pixels:
 
 def _only_signal(pixels: Pixels) -> Pixels | None:
     """The one channel that is not the same everywhere, ``(1, *spatial)``; None if that is not one."""
-    # The corner tells most channels of real images without a look at the rest.
-    origin = (slice(None),) + (slice(1),) * (pixels.ndim - 1)
-    seen = [c for c in range(len(pixels)) if not (pixels[c] == pixels[origin][c]).all()]
+    seen = [number for number, channel in enumerate(pixels) if not is_constant(channel)]
     return pixels[seen[0] : seen[0] + 1] if len(seen) == 1 else None
 
 
