@@ -199,15 +199,26 @@ def test_a_black_surround_does_not_count_and_looks_like_the_field(dtype: type):
     np.testing.assert_array_equal(found.apply(channel[None, 20:50, 60:])[0], out[20:50, 60:])
 
 
-def test_each_channel_has_its_own_surround_and_replicated_ones_the_same():
+def test_every_channel_must_have_a_surround():
     channel, hole = eyepiece()
     full = np.where(hole, channel, 180).astype(np.uint8)
-    both = Normalizer.measure(np.stack([channel, full]), PERCENTILE)
-    assert both.surround[1][0] == -np.inf
-    alone = normalize(full[None], PERCENTILE)
-    np.testing.assert_array_equal(both.apply(np.stack([channel, full]))[1:], alone)
+    assert Normalizer.measure(np.stack([channel, full]), PERCENTILE).surround == ()
+    both = Normalizer.measure(np.stack([channel, channel // 2]), PERCENTILE)
+    assert len(both.surround) == 2
+    np.testing.assert_array_equal(
+        both.apply(channel[None].repeat(2, 0))[:1], normalize(channel[None], PERCENTILE)
+    )
     grey = np.broadcast_to(channel, (3, *channel.shape))
     np.testing.assert_array_equal(normalize(grey, PERCENTILE), normalize(np.array(grey), PERCENTILE))
+
+
+def test_a_small_field_counts_in_colour_only():
+    channel, _ = eyepiece()
+    wide = np.pad(channel, 30)
+    tinted = np.stack([wide, (0.9 * wide).astype(np.uint8), (0.8 * wide).astype(np.uint8)])
+    assert len(Normalizer.measure(tinted, PERCENTILE).surround) == 3
+    assert Normalizer.measure(np.stack([wide] * 3), PERCENTILE).surround == ()
+    assert Normalizer.measure(wide[None], PERCENTILE).surround == ()
 
 
 def test_objects_on_black_are_no_surround():

@@ -1,5 +1,6 @@
 """Intensities to network input: measured once on the whole image, applied to any crop of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -18,19 +19,23 @@ SAMPLES = 1 << 22
 """Float channels with more pixels than this are measured on a regular grid of about as many."""
 
 GAP = 0.25
-"""A black surround is told by a gap above it: this share of the range of intensities, in which lie at most"""
+"""A black surround is told by a gap above it, in every channel: this share of the range of intensities, in
+which lie at most"""
 
 GAP_PIXELS = 0.02
 """this share of the pixels,"""
 
 SURROUND_PIXELS = 0.05
-"""at least this share below it,"""
-
-SPECIMEN_PIXELS = 0.5
-"""and at least this share above it: bright objects on black are no specimen in a surround;"""
+"""at least this share below it, and this share"""
 
 FRAME_PIXELS = 0.5
-"""and it holds at least this share of the outermost pixels."""
+"""of the outermost pixels."""
+
+FIELD_PIXELS = 0.5
+"""At least this share lies above it: bright objects on black look the same. Of a colour image with all"""
+
+COLOUR_FIELD_PIXELS = 0.2
+"""channels bright, which fluorescence seldom is, less will do."""
 
 _SLAB = 1 << 20
 
@@ -52,7 +57,7 @@ class Normalizer:
 
     surround: tuple[tuple[float, float], ...] = ()
     """Per channel, the intensity up to which pixels belong to the black surround of an eyepiece, and what is
-    put there: the median of the others. Empty when no channel has one."""
+    put there: the median of the others. Empty when there is none."""
 
     @classmethod
     def measure(cls, pixels: Pixels, normalization: Normalization) -> "Normalizer":
@@ -71,22 +76,18 @@ class Normalizer:
             one = cls.measure(pixels[:1], normalization)
             repeat = len(pixels)
             return cls(one.offset.repeat(repeat), one.scale.repeat(repeat), surround=one.surround * repeat)
-        offsets, scales, surround, n_good = [], [], [], 0
-        for channel in pixels:
-            values, counts = _distribution(channel)
-            n_good += int(counts.sum())
-            around = normalization.kind == "percentile"
-            surround.append(_surround(channel, values, counts) if around else _NO_SURROUND)
-            specimen = values > surround[-1][0]
-            values, counts = values[specimen], counts[specimen]
-            low, high = _range(values, counts, normalization) if len(values) else (0.0, 0.0)
-            offsets.append(low)
-            scales.append(_inverse(high - low))
-        if not n_good:
+        found = [_distribution(channel) for channel in pixels]
+        if not any(len(values) for values, _ in found):
             msg = f"the image ({pixels.dtype}, shape {pixels.shape}) has no finite pixel; export it again."
             raise InputError(msg)
-        found = tuple(surround) if any(pair != _NO_SURROUND for pair in surround) else ()
-        return cls(np.array(offsets, np.float64), np.array(scales, np.float64), surround=found)
+        surround = _surround(pixels, found) if normalization.kind == "percentile" else ()
+        for place, (limit, _) in enumerate(surround):
+            values, counts = found[place]
+            found[place] = values[values > limit], counts[values > limit]
+        ranges = [_range(*each, normalization) if len(each[0]) else (0.0, 0.0) for each in found]
+        offset = np.array([low for low, _ in ranges], np.float64)
+        scale = np.array([_inverse(high - low) for low, high in ranges], np.float64)
+        return cls(offset, scale, surround=surround)
 
     @classmethod
     def _fixed(cls, normalization: Normalization) -> "Normalizer":
@@ -128,26 +129,39 @@ def normalize(pixels: Pixels, normalization: Normalization) -> Float32[np.ndarra
     return Normalizer.measure(pixels, normalization).apply(pixels)
 
 
-_NO_SURROUND = (-np.inf, 0.0)
+def _surround(
+    pixels: Pixels, distributions: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[tuple[float, float], ...]:
+    """`Normalizer.surround` of an image with these distributions; see `GAP`."""
+    (first, counts), *others = distributions
+    grey = all(np.array_equal(first, v) and np.array_equal(counts, c) for v, c in others)
+    least = FIELD_PIXELS if grey or len(pixels) < 3 else COLOUR_FIELD_PIXELS
+    found = []
+    for channel, (values, counts) in zip(pixels, distributions, strict=True):
+        limit = _limit(values, counts, least)
+        if limit is None or _frame_share(channel, limit) < FRAME_PIXELS:
+            return ()
+        above = values > limit
+        found.append((limit, _percentile(values[above], counts[above], 50.0)))
+    return tuple(found)
 
 
-def _surround(channel: np.ndarray, values: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """Up to which value a channel shows a black surround, and the median above it; see `GAP`."""
+def _limit(values: np.ndarray, counts: np.ndarray, least: float) -> float | None:
+    """The middle of the lowest gap above a surround, if at least this share of the pixels lies above it."""
     if len(values) < 2:
-        return _NO_SURROUND
+        return None
     below = np.cumsum(counts) / counts.sum()
     low, high = np.interp((0.001, 0.998), below, values)
     gap = GAP * (high - low)
     within = below[np.searchsorted(values, values + gap) - 1] - below
-    fits = (below >= SURROUND_PIXELS) & (within <= GAP_PIXELS) & (below + within <= 1 - SPECIMEN_PIXELS)
-    if not gap or not fits.any():
-        return _NO_SURROUND
-    limit = float(values[fits.argmax()] + gap / 2)
-    frame = np.concatenate([channel.take((0, -1), axis).ravel() for axis in range(channel.ndim)])
-    if (frame <= limit).mean() < FRAME_PIXELS:
-        return _NO_SURROUND
-    above = values > limit
-    return limit, _percentile(values[above], counts[above], 50.0)
+    fits = (below >= SURROUND_PIXELS) & (within <= GAP_PIXELS) & (below + within <= 1 - least)
+    return float(values[fits.argmax()] + gap / 2) if gap and fits.any() else None
+
+
+def _frame_share(channel: np.ndarray, limit: float) -> float:
+    """Share of the outermost pixels that are no brighter than `limit`."""
+    faces = [channel.take((0, -1), axis).ravel() for axis in range(channel.ndim)]
+    return float((np.concatenate(faces) <= limit).mean())
 
 
 def percentiles(channel: np.ndarray, shares: tuple[float, ...]) -> tuple[float, ...]:
