@@ -99,7 +99,7 @@ def agreement(model: Model, image: Image, reference: Labels, change: Change) -> 
 
 
 def invariance(model: Model, images: Iterable[Image]) -> dict[str, list[float]]:
-    """F1 of every image that shows an object, by change."""
+    """F1 of every image that shows an object, by change; without those that no image can undergo."""
     scores: dict[str, list[float]] = {name: [] for name in CHANGES}
     for image in images:
         reference = model.segment(image).labels
@@ -107,7 +107,7 @@ def invariance(model: Model, images: Iterable[Image]) -> dict[str, list[float]]:
             f1 = agreement(model, image, reference, change)
             if f1 is not None:
                 scores[name].append(f1)
-    return scores
+    return {name: values for name, values in scores.items() if values}
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     python benchmarks/numbered_folds.py DATA OUT
     morula compare OUT -o COMPARISON --fold 0 --recipes auto stardist
 
-OUT holds links to the files of DATA and its index with the column ``fold``, so that `morula compare` tests on
-the same images as `out_of_fold.py`.
+OUT holds links to all that DATA holds, and its index with the column ``fold``, so that `morula compare` tests
+on the same images as `out_of_fold.py`.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from morula.data.files import write_text
 from morula.data.layouts import open_dataset
+from morula.errors import InputError
 from out_of_fold import folds
 
 
@@ -21,16 +22,20 @@ def number(data: Path, out: Path) -> None:
     """Write the links and the index."""
     fold_of = folds(open_dataset(data))
     with (data / "index.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{**row, "fold": fold_of.get(row["id"], "")} for row in csv.DictReader(file)]
+        table = csv.DictReader(file)
+        if "id" not in (table.fieldnames or ()):
+            msg = f"{data / 'index.csv'} has no column 'id', which tells the order of the images."
+            raise InputError(msg)
+        rows = [{**row, "fold": fold_of.get(row["id"], "")} for row in table]
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("images", "labels"):
-        link = out / name
-        if not link.exists():
-            link.symlink_to((data / name).resolve(), target_is_directory=True)
+    for path in data.iterdir():
+        link = out / path.name
+        if path.name != "index.csv" and not link.exists():
+            link.symlink_to(path.resolve(), target_is_directory=path.is_dir())
     text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     write_text(out / "index.csv", text.getvalue())
 
 

@@ -106,6 +106,13 @@ def test_auto_plans_classes_too(organs: Callable[..., Fingerprint]) -> None:
     assert plan.training.augmentation.copy_paste == 0
 
 
+@pytest.mark.parametrize("name", ["copy_paste", "conglomerates"])
+def test_objects_are_not_pasted_into_classes(name: str, organs: Callable[..., Fingerprint]) -> None:
+    overrides = {"training": {"augmentation": {name: 0.1}}}
+    with pytest.raises(InputError, match=f"augmentation.{name} moves objects"):
+        make_plan(organs(), "auto", overrides)
+
+
 def test_unknown_pixel_sizes_leave_the_grid_alone(organs: Callable[..., Fingerprint]) -> None:
     plan, _ = make_plan(organs(spacing_um=None), "nnunet-sdm")
     assert (plan.scaling.kind, plan.scaling.factor) == ("native", 1.0)

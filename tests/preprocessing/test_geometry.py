@@ -54,22 +54,6 @@ class TestSelectChannels:
         np.testing.assert_array_equal(chosen, np.repeat(image.pixels, 3, 0))
         assert np.shares_memory(chosen, image.pixels)
 
-    @pytest.mark.parametrize("names", [RGB, (*RGB, "alpha")])
-    @pytest.mark.parametrize("place", [0, 1, 2])
-    def test_one_stain_in_pseudo_colour_fills_rgb(self, names: tuple[str, ...], place: int):
-        image = image_of(names)
-        stain = image.pixels[place].copy()
-        for other in {0, 1, 2} - {place}:
-            image.pixels[other] = 7
-        np.testing.assert_array_equal(select_channels(image, RGB), np.stack([stain] * 3))
-
-    def test_two_stains_and_none_stay_as_they_are(self):
-        image = image_of(RGB)
-        image.pixels[1] = 0
-        assert select_channels(image, RGB) is image.pixels
-        image.pixels[:] = 0
-        assert select_channels(image, RGB) is image.pixels
-
     def test_alpha_is_dropped(self):
         image = image_of((*RGB, "alpha"))
         np.testing.assert_array_equal(select_channels(image, RGB), image.pixels[:3])

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from morula.training.paste import LARGEST_CONGLOMERATE, make_conglomerates, paste_objects
+from morula.training.paste import make_conglomerates, paste_objects
 from synthetic import picture_of, touching_balls
 
 
@@ -44,22 +44,33 @@ def test_conglomerates_touch_and_leave_their_host_whole(ndim: int, seed: int):
     np.testing.assert_array_equal(mixed, np.repeat(moved[None], 2, 0).astype(np.float32))
 
 
-def test_conglomerates_at_the_edge_and_in_a_crowd():
+@pytest.mark.parametrize("seed", range(10))
+def test_hollow_hosts_are_touched_too(seed: int):
+    labels = lone_ball(2, 20, 9) - lone_ball(2, 20, 6)
+    image, other = np.zeros((1, 40, 40), np.float32), lone_ball(2, 12, 4)
+    _, ids = make_conglomerates(image, labels, (image, other), np.random.default_rng(seed))
+    assert (ndimage.binary_dilation(ids == 2, np.ones((3, 3))) & (ids == 1)).any() or not (ids == 2).any()
+    np.testing.assert_array_equal(ids == 1, labels == 1)
+
+
+def test_conglomerates_in_a_crowd_leave_all_others_whole():
     image, labels = source(2)
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        mixed, ids = make_conglomerates(image, labels, (image[:, ::-1], labels[::-1]), rng)
-        new = set(np.unique(ids)) - set(np.unique(labels))
-        assert len(new) <= LARGEST_CONGLOMERATE
-        same = ids == labels
-        np.testing.assert_array_equal(mixed[:, same], image[:, same])
+    small = np.zeros_like(labels)
+    small[20:23, 20:23] = 5
+    added = 0
+    for seed in range(40):
+        mixed, ids = make_conglomerates(image, labels, (1 + image, small), np.random.default_rng(seed))
+        np.testing.assert_array_equal(ids[labels > 0], labels[labels > 0])
+        new = ids > labels.max()
+        added += new.any()
+        np.testing.assert_array_equal(mixed[:, ~new], image[:, ~new])
+    assert added > 10
 
 
 def test_without_hosts_or_whole_guests_nothing_changes():
     image, labels = source(2)
-    nothing = np.zeros_like(labels)
-    rng = np.random.default_rng(0)
-    assert make_conglomerates(image, nothing, (image, labels), rng)[1] is nothing
-    cut_off = np.zeros_like(labels)
+    nothing, cut_off = np.zeros_like(labels), np.zeros_like(labels)
     cut_off[0] = 1
-    assert make_conglomerates(image, labels, (image, cut_off), rng)[1] is labels
+    rng = np.random.default_rng(0)
+    for own, others in ((nothing, labels), (labels, cut_off), (labels, nothing)):
+        np.testing.assert_array_equal(make_conglomerates(image, own, (image, others), rng)[1], own)

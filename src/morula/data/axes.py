@@ -11,7 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from morula.data.problems import BadFileError
-from morula.data.sample import RGB, Image, is_constant
+from morula.data.sample import RGB, Image
 from morula.types import PathLike, Spacing
 
 _RGBA = (*RGB, "alpha")
@@ -101,7 +101,7 @@ def arrange_labels(raw: Raw, name: str, axes: str | None) -> np.ndarray:
     elif axes is None and sum(length > 1 for length in raw.pixels.shape) == 3:
         raw = Raw(raw.pixels.squeeze(), "ZYX")
     pixels, letters = _settle(raw, name, axes)
-    if letters.endswith("S") and pixels.shape[-1] == 2 and is_constant(pixels[..., 1]):
+    if letters.endswith("S") and pixels.shape[-1] == 2 and _is_constant(pixels[..., 1]):
         pixels, letters = pixels[..., 0], letters[:-1]
     for letter in "CS":
         if letter in letters:
@@ -178,10 +178,14 @@ def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
     )
 
 
+def _is_constant(pixels: np.ndarray) -> bool:
+    return bool((pixels == pixels.flat[0]).all())
+
+
 def _drop_opaque(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
     """Colour samples ``(S, ...)`` without an alpha that says nothing, and their names."""
     names = {1: ("grey",), 2: ("grey", "alpha"), 3: RGB, 4: _RGBA}.get(len(pixels), ())
-    if names[-1:] == ("alpha",) and is_constant(pixels[-1]):
+    if names[-1:] == ("alpha",) and _is_constant(pixels[-1]):
         return pixels[:-1], names[:-1]
     return pixels, names
 

@@ -60,13 +60,6 @@ def is_replicated(pixels: np.ndarray) -> bool:
     return len(pixels) > 1 and pixels.strides[0] == 0
 
 
-def is_constant(pixels: np.ndarray) -> bool:
-    """Whether all pixels have one value; NaN is none."""
-    # A few pixels tell it of nearly every image that is not.
-    few = pixels[(slice(None, None, 64),) * pixels.ndim]
-    return bool(few.min() == few.max()) and bool(pixels.min() == pixels.max())
-
-
 @dataclass(frozen=True)
 class Sample:
     """Where one image and its labels lie; nothing is read yet."""

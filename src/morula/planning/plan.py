@@ -18,7 +18,6 @@ class Normalization(Spec, frozen=True):
     """``percentile``: `low` to 0 and `high` to 1; ``zscore``: mean 0, deviation 1; ``minmax``: 0 to 1.
 
     These are measured on each image; ``fixed`` is the same for all, for intensities that mean something (CT).
-    ``percentile`` leaves out the black surround of a photograph through an eyepiece: it gets the median.
     """
 
     low: float = Field(default=1.0, ge=0, lt=50)
@@ -324,6 +323,12 @@ class Plan(Spec, frozen=True):
     def _task_agrees(self) -> "Plan":
         if self.representation.task != self.task:
             msg = f"task = {self.task!r}, but the representation {self.representation.kind!r} is for others"
+            raise ValueError(msg)
+        pasted = [
+            name for name in ("copy_paste", "conglomerates") if getattr(self.training.augmentation, name)
+        ]
+        if pasted and self.task == "semantic":
+            msg = f"training.augmentation.{pasted[0]} moves objects; with classes it must be 0"
             raise ValueError(msg)
         fixed = self.normalization.fixed
         if self.normalization.kind == "fixed" and len(fixed) != len(self.channels):

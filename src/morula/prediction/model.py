@@ -43,6 +43,7 @@ from morula.preprocessing.geometry import (
     working_shape,
 )
 from morula.preprocessing.intensity import Normalizer, normalize
+from morula.preprocessing.surround import without_surround
 from morula.representations import Head
 from morula.representations.class_distance import ClassDistance
 from morula.spec import validate
@@ -157,7 +158,7 @@ class Model:
         Raises:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
-        image = as_image(image) if isinstance(image, np.ndarray) else image
+        image = without_surround(as_image(image) if isinstance(image, np.ndarray) else image)
         if spacing_um is not None:
             image = replace(image, spacing_um=spacing_um)
         given = None if isinstance(diameter_px, str) else diameter_px

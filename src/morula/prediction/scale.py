@@ -54,9 +54,6 @@ OCTAVE = 0.05
 ERROR = 0.1
 """Standard error of a confidence that only one object has told; that of n is smaller by their root."""
 
-FIELD = 0.5
-"""What fills a larger share of the window is the bright field of an eyepiece: no object."""
-
 _COARSE = (0.5, 0.25, 0.125)
 _FINE = (2.0, 4.0)
 _THUMBNAIL_PX = 512
@@ -80,10 +77,10 @@ class Look:
 
     @classmethod
     def of(cls, found: Segmentation, zoom: float) -> "Look":
-        """From instances on the working grid; none where the largest is the field of view itself."""
-        sizes = np.bincount(found.labels.ravel())[1:]
-        if not found.confidence or sizes.max() > FIELD * found.labels.size:
+        """From instances on the working grid."""
+        if not found.confidence:
             return cls(zoom, 0.0, 0.0)
+        sizes = np.bincount(found.labels.ravel())[1:]
         scores = [found.confidence[id_] for id_ in range(1, len(sizes) + 1)]
         sureness = np.average(scores, weights=sizes) - ERROR / math.sqrt(len(sizes))
         return cls(zoom, float(np.median(diameters(found.labels))), float(sureness))

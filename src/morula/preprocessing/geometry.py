@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Num
 from scipy import ndimage, sparse
 
-from morula.data.sample import RGB, Image, is_constant
+from morula.data.sample import RGB, Image
 from morula.errors import InputError
 from morula.planning.plan import Plan
 
@@ -28,10 +28,9 @@ _CV2_DTYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 def select_channels(image: Image, channels: tuple[str, ...]) -> Pixels:
     """The plan's channels of an image, as a view where that is possible (nothing is copied).
 
-    Channels are picked by name. A grey image fills all of an RGB plan, and so does an RGB image in
-    pseudo-colour, which shows something in one channel only; an RGB image whose three channels are equal
-    is a grey one; any single channel serves a plan of one channel. Nothing else is guessed: luminance, for
-    one, is not.
+    Channels are picked by name. A grey image fills all of an RGB plan; an RGB image whose three
+    channels are equal is a grey one; any single channel serves a plan of one channel. Nothing else
+    is guessed: luminance, for one, is not.
 
     Returns:
         ``(len(channels), *spatial)`` in the file's dtype.
@@ -40,27 +39,21 @@ def select_channels(image: Image, channels: tuple[str, ...]) -> Pixels:
         InputError: The image lacks a channel that the plan needs.
     """
     names = image.channels
+    if names == channels:
+        return image.pixels
     if len(set(names)) == len(names) and set(channels) <= set(names):
-        same = names == channels
-        chosen = image.pixels if same else image.pixels[[names.index(name) for name in channels]]
-        only = _only_signal(chosen) if channels == RGB else None
-        return chosen if only is None else np.broadcast_to(only, chosen.shape)
+        return image.pixels[[names.index(name) for name in channels]]
     if len(names) == 1 and (len(channels) == 1 or channels == RGB):
         return np.broadcast_to(image.pixels, (len(channels), *image.pixels.shape[1:]))
     if len(channels) == 1 and names[:3] == RGB and _equal_colours(image.pixels):
         return image.pixels[:1]
-    alone = "Choose one of them (--only-channel), name" if channels == RGB or len(channels) == 1 else "Name"
+    several = len(names) > 1 and (channels == RGB or len(channels) == 1)
+    alone = "Predict from one of them alone (--only-channel), name" if several else "Name"
     msg = (
         f"the image has the channels {', '.join(names)}; the model needs {', '.join(channels)}. {alone} "
         "the image's channels in its order (--channels), or choose a model trained on such images."
     )
     raise InputError(msg)
-
-
-def _only_signal(pixels: Pixels) -> Pixels | None:
-    """The one channel that is not the same everywhere, ``(1, *spatial)``; None if that is not one."""
-    seen = [number for number, channel in enumerate(pixels) if not is_constant(channel)]
-    return pixels[seen[0] : seen[0] + 1] if len(seen) == 1 else None
 
 
 def _equal_colours(pixels: Pixels) -> bool:

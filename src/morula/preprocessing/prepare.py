@@ -26,9 +26,10 @@ from morula.preprocessing.geometry import (
     working_shape,
 )
 from morula.preprocessing.intensity import normalize
+from morula.preprocessing.surround import without_surround
 from morula.types import Labels
 
-_FORMAT = 3
+_FORMAT = 4
 """Raised when the meaning of the cached arrays changes: older ones are then written anew."""
 
 
@@ -136,7 +137,7 @@ def _prepare_sample(dataset: Dataset, sample: Sample, plan: Plan, folder: Path) 
 def _working_arrays(
     dataset: Dataset, sample: Sample, plan: Plan
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    image = dataset.image(sample)
+    image = without_surround(dataset.image(sample))
     labels = dataset.labels(sample) if sample.labels else None
     pixels, labels = to_working_grid(image, labels, plan)
     arrays = {"image": pixels.astype(np.float16)}

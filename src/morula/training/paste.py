@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from morula.labels.extents import Extents, extents
+from morula.labels.extents import extents
 from morula.types import Labels, Map, Mask
 
 Rng = np.random.Generator
@@ -41,8 +41,8 @@ def paste_objects(
 def make_conglomerates(image: Map, labels: Labels, other: tuple[Map, Labels], rng: Rng) -> tuple[Map, Labels]:
     """Synthetic conglomerates: objects of another patch are moved up against objects of this one.
 
-    Each is moved in a random direction away from the middle of an object of this patch, until it just no
-    longer overlaps it, and replaces what lies below it there. System C names it as future work and leaves
+    Each is moved in a random direction away from a pixel of an object of this patch, until it just no longer
+    overlaps it; where it would lie on a third one it is left out. System C names it as future work and leaves
     open how.
 
     Args:
@@ -52,41 +52,35 @@ def make_conglomerates(image: Map, labels: Labels, other: tuple[Map, Labels], rn
         rng: Source of all randomness.
 
     Returns:
-        Image and labels with up to `LARGEST_CONGLOMERATE` further objects, new arrays if there are any.
+        Image and labels with up to `LARGEST_CONGLOMERATE` further objects, new arrays.
     """
+    image, labels = image.copy(), labels.copy()
     hosts, guests = extents(labels), extents(other[1])
     whole = (guests.low > 0).all(1) & (guests.high < other[1].shape).all(1)
     rows = rng.permutation(np.flatnonzero(whole))[: rng.integers(1, LARGEST_CONGLOMERATE + 1)]
-    if not len(rows) or not len(hosts.ids):
-        return image, labels
-    image, labels = image.copy(), labels.copy()
-    for row in rows:
+    for row in rows if len(hosts.ids) else ():
         window = guests.window(int(row))
         guest = other[1][window] == guests.ids[row]
-        host = int(rng.integers(len(hosts.ids)))
-        corner = _beside(labels == hosts.ids[host], _middle(hosts, host), guest, rng)
-        into, part = _overlap(corner, guest.shape, labels.shape)
-        # The host itself stays whole: they touch.
-        over = guest[part] & (labels[into] != hosts.ids[host])
-        image[:, *into][:, over] = other[0][:, *window][:, *part][:, over]
-        labels[into][over] = labels.max() + 1
+        host = labels == rng.choice(hosts.ids)
+        into, part = _overlap(_beside(host, guest, rng), guest.shape, labels.shape)
+        shown = guest[part]
+        if shown.any() and not (labels[into][shown] > 0).any():
+            image[:, *into][:, shown] = other[0][:, *window][:, *part][:, shown]
+            labels[into][shown] = labels.max() + 1
     return image, labels
 
 
-def _middle(rows: Extents, row: int) -> np.ndarray:
-    return (rows.low[row] + rows.high[row]) / 2
-
-
-def _beside(host: Mask, middle: np.ndarray, guest: Mask, rng: Rng) -> np.ndarray:
+def _beside(host: Mask, guest: Mask, rng: Rng) -> np.ndarray:
     """Where the first pixel of `guest`'s box lies when it has been moved out of `host`; may lie outside."""
     direction = rng.normal(size=host.ndim)
     direction /= np.linalg.norm(direction)
-    start = middle - np.array(guest.shape) / 2
-    for step in range(sum(host.shape)):
-        corner = np.rint(start + step * direction).astype(int)
+    anchor, own = (places[rng.integers(len(places))] for places in (np.argwhere(host), np.argwhere(guest)))
+    corner = start = anchor - own
+    for step in range(1, sum(host.shape) + sum(guest.shape)):
         into, part = _overlap(corner, guest.shape, host.shape)
         if not (host[into] & guest[part]).any():
             break
+        corner = np.rint(start + step * direction).astype(int)
     return corner
 
 
