@@ -14,7 +14,14 @@ from morula.prediction.calibration import Calibration
 from morula.prediction.ensemble import Ensemble, best_precision, check_device, ready
 from morula.prediction.large import cut_blocks
 from morula.prediction.model import Model
-from morula.prediction.shipped import find_folder, fingerprint_of, models, read_plan
+from morula.prediction.shipped import (
+    find_folder,
+    fingerprint_of,
+    models,
+    read_plan,
+    refuse_shipped_name,
+    shelf,
+)
 from morula.representations import Head
 from synthetic import touching_balls
 
@@ -238,6 +245,23 @@ def test_tuned_fields_replace_those_of_the_plan(tmp_path: Path):
     Calibration(score=(0.1, 0.7), probability=(0.2, 0.9)).save(run)
     assert len({before, tuned, fingerprint_of(run)}) == 3
     assert find_folder(run) == run
+
+
+def test_a_folder_called_like_a_shipped_model_is_a_folder_where_a_path_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    save_run(Path("generalist"), echo_plan())
+    assert find_folder(Path("generalist")) == Path("generalist")
+    assert find_folder("./generalist") == Path("generalist")
+    assert find_folder("generalist") == shelf() / "generalist"
+
+
+def test_no_model_of_ones_own_is_called_like_a_shipped_one(tmp_path: Path):
+    with pytest.raises(InputError, match="name of a shipped model"):
+        refuse_shipped_name(Path("generalist"))
+    refuse_shipped_name(tmp_path / "generalist")
+    refuse_shipped_name(Path("mine"))
 
 
 def test_shipped_models_are_described():

@@ -100,6 +100,13 @@ def test_a_run_asked_for_differently_is_refused(data, tmp_path):
         start_run(tmp_path / "run", request(data, recipe="hover"))
 
 
+def test_a_run_called_like_a_shipped_model_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="name of a shipped model"):
+        start_run("generalist", Request(data=str(data)))
+    assert not (tmp_path / "generalist").exists()
+
+
 def test_an_edited_plan_is_kept(data, tmp_path):
     run = start_run(tmp_path / "run", request(data, recipe="shrunk-borders"))
     plan_run(run)

@@ -131,7 +131,10 @@ def _refuse_options(*given: object) -> None:
 
 def _name_or_path(model: str | None) -> str | None:
     """A run folder by its absolute path, so that the run goes on from anywhere; else the name."""
-    return str(Path(model).resolve()) if model and Path(model).is_dir() else model
+    from morula.prediction.shipped import models
+
+    own = model and model not in models() and Path(model).is_dir()
+    return str(Path(model).resolve()) if own else model
 
 
 def _show_summary(summary: "TrainSummary") -> None:

@@ -45,12 +45,14 @@ def _description(folder: Path) -> str:
 def find_folder(name_or_path: str | Path) -> Path:
     """The folder of a shipped model by its name, or a run folder by its path.
 
+    A string that names a shipped model is that model; a `Path` is a folder, whatever it is called.
+
     Raises:
         InputError: There is neither; the message lists the shipped models.
     """
     shipped = models()
-    if str(name_or_path) in shipped:
-        return shelf() / str(name_or_path)
+    if isinstance(name_or_path, str) and name_or_path in shipped:
+        return shelf() / name_or_path
     path = Path(name_or_path)
     if (path / "plan.toml").exists():
         return path
@@ -59,6 +61,19 @@ def find_folder(name_or_path: str | Path) -> Path:
         raise InputError(msg)
     msg = f"no model {nearest(str(name_or_path), list(shipped))} Give one of these names or a run folder."
     raise InputError(msg)
+
+
+def refuse_shipped_name(folder: Path) -> None:
+    """Refuse a folder for a model of one's own that `find_folder` would take for a shipped model.
+
+    Raises:
+        InputError: It is called so.
+    """
+    if str(folder) in models():
+        msg = (
+            f"{folder} is the name of a shipped model, which would be used in its place. Choose another name."
+        )
+        raise InputError(msg)
 
 
 def read_plan(folder: Path) -> Plan:

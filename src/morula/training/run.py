@@ -41,7 +41,7 @@ from morula.planning.plan import Plan
 from morula.planning.planner import make_plan, merge, parse_overrides, read_recipe
 from morula.planning.rules import working_zoom
 from morula.planning.settings import check_settings
-from morula.prediction.shipped import find_folder, read_plan
+from morula.prediction.shipped import find_folder, read_plan, refuse_shipped_name
 from morula.preprocessing.prepare import Prepared, prepare
 from morula.spec import Spec, dump_toml, read_toml, validate
 from morula.types import PathLike
@@ -241,6 +241,7 @@ def start_run(folder: PathLike, request: Request) -> Run:
     # A request that came to no plan may be mended; what is wrong is told before anything is written.
     _check_options(request)
     open_selected(Path(request.data), request.select)
+    refuse_shipped_name(folder)
     claim(folder, "a training run")
     with hold(make_folder(folder)):
         write_text(run.request_path, dump_toml(request.model_dump(exclude_none=True)))

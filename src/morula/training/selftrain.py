@@ -50,6 +50,7 @@ from morula.planning.planner import parse_overrides
 from morula.planning.retraining import Method, plan_round
 from morula.prediction.ensemble import check_device
 from morula.prediction.model import Model
+from morula.prediction.shipped import refuse_shipped_name
 from morula.spec import Spec, dump_toml, read_reasons, read_toml, validate
 from morula.training.pseudo import count_labelled, find_unlabelled, label_images
 from morula.training.run import Progress, Run, folds_of, silent
@@ -239,6 +240,7 @@ def _start(work: _Work) -> None:
         msg = f"{work.out} holds a model already; choose a new folder with -o."
         raise InputError(msg)
     else:
+        refuse_shipped_name(work.out)
         claim(work.out, "a training run")
         write_text(path, dump_toml(work.request.model_dump(exclude_none=True)))
     work.pseudo(1).mkdir(exist_ok=True)
@@ -334,7 +336,7 @@ def _plan_student(work: _Work, number: int, model: Path) -> None:
         update={
             "overrides": (*told, *asked.overrides),
             "budget_s": None if asked.budget_s is None else asked.budget_s / asked.rounds,
-            "start_from": str(model) if goes_on else teacher.request().start_from,
+            "start_from": str(model.resolve()) if goes_on else teacher.request().start_from,
             "pseudo": tuple(map(str, pseudo)),
         }
     )

@@ -26,7 +26,7 @@ from morula.prediction.model import Model
 from morula.prediction.reliability import Row, Scored, calibrate
 from morula.prediction.scorer import Scorer
 from morula.prediction.segmentation import Segmentation
-from morula.prediction.shipped import find_folder, weight_files
+from morula.prediction.shipped import find_folder, refuse_shipped_name, weight_files
 from morula.preprocessing.geometry import select_channels
 from morula.preprocessing.prepare import to_working_grid
 from morula.representations import Representation
@@ -106,6 +106,7 @@ def tune_model(
     if (out / "plan.toml").exists():
         msg = f"{out} holds a model already; choose a new folder with -o."
         raise InputError(msg)
+    refuse_shipped_name(out)
     claim(out, "a model")
     loaded = Model.load(source, device)
     if loaded.plan.task == "semantic":
