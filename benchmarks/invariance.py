@@ -55,8 +55,8 @@ def _with_scale_bar(pixels: np.ndarray) -> np.ndarray:
 
 
 def _in_blue(pixels: np.ndarray) -> np.ndarray | None:
-    """A grey image as a stain shown in blue, with traces of noise in red and green; None for colour."""
-    if len(pixels) > 1:
+    """A dark grey image as a stain shown in blue, with traces of noise in red and green; None for others."""
+    if len(pixels) > 1 or np.median(pixels) >= 128:
         return None
     rng = np.random.default_rng(zlib.crc32(pixels.tobytes()))
     return np.concatenate([rng.integers(0, 4, (2, *pixels.shape[1:]), np.uint8), pixels])

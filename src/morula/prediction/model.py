@@ -44,6 +44,7 @@ from morula.preprocessing.geometry import (
 )
 from morula.preprocessing.intensity import Normalizer, normalize
 from morula.preprocessing.surround import without_surround
+from morula.preprocessing.traces import without_traces
 from morula.representations import Head
 from morula.representations.class_distance import ClassDistance
 from morula.spec import validate
@@ -158,7 +159,8 @@ class Model:
         Raises:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
-        image = without_surround(as_image(image) if isinstance(image, np.ndarray) else image)
+        image = as_image(image) if isinstance(image, np.ndarray) else image
+        image = without_traces(without_surround(image))
         if spacing_um is not None:
             image = replace(image, spacing_um=spacing_um)
         given = None if isinstance(diameter_px, str) else diameter_px

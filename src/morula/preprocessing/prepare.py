@@ -27,6 +27,7 @@ from morula.preprocessing.geometry import (
 )
 from morula.preprocessing.intensity import normalize
 from morula.preprocessing.surround import without_surround
+from morula.preprocessing.traces import without_traces
 from morula.types import Labels
 
 _FORMAT = 4
@@ -137,7 +138,7 @@ def _prepare_sample(dataset: Dataset, sample: Sample, plan: Plan, folder: Path) 
 def _working_arrays(
     dataset: Dataset, sample: Sample, plan: Plan
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    image = without_surround(dataset.image(sample))
+    image = without_traces(without_surround(dataset.image(sample)))
     labels = dataset.labels(sample) if sample.labels else None
     pixels, labels = to_working_grid(image, labels, plan)
     arrays = {"image": pixels.astype(np.float16)}
