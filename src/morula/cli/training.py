@@ -133,8 +133,9 @@ def _name_or_path(model: str | None) -> str | None:
     """A run folder by its absolute path, so that the run goes on from anywhere; else the name."""
     from morula.prediction.shipped import models
 
-    own = model and model not in models() and Path(model).is_dir()
-    return str(Path(model).resolve()) if own else model
+    if model is None or model in models() or not Path(model).is_dir():
+        return model
+    return str(Path(model).resolve())
 
 
 def _show_summary(summary: "TrainSummary") -> None:
