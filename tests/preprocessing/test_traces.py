@@ -28,6 +28,14 @@ def test_what_can_be_seen_stays():
         assert without_traces(image) is image
 
 
+def test_a_few_bright_spots_stay():
+    pixels = stained(4, 4, 200)
+    pixels[0, 7, 7] = 150
+    shown = without_traces(Image(pixels, RGB)).pixels
+    np.testing.assert_array_equal(shown[0], pixels[0])
+    assert not shown[1].any()
+
+
 def test_alpha_stays_and_other_channels_are_not_looked_at():
     pixels = np.concatenate([stained(4, 100, 200), stained(3, 3, 3)[:1]])
     shown = without_traces(Image(pixels, (*RGB, "alpha"))).pixels

@@ -24,7 +24,8 @@ def without_traces(image: Image) -> Image:
     finite = [bool(np.isfinite(channel).any()) for channel in image.pixels[:3]]
     if not all(finite):
         return image
-    ends = [percentiles(channel, (1.0, 99.8)) for channel in image.pixels[:3]]
+    # Up to the brightest pixel: a few bright spots are no noise.
+    ends = [percentiles(channel, (1.0, 100.0)) for channel in image.pixels[:3]]
     ranges = np.array([high - low for low, high in ends])
     traces = np.flatnonzero((ranges > 0) & (ranges < TRACE * ranges.max()))
     if not traces.size:
