@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from echo import Echo, echo_model, echo_plan, save_run
-from morula.data.sample import Image
+from morula.data.sample import RGB, Image
 from morula.errors import InputError
 from morula.labels.matching import match
 from morula.planning.plan import Inference, Scaling
@@ -54,6 +55,15 @@ def test_any_size_comes_back_on_its_own_grid(shape: tuple[int, ...]):
         np.testing.assert_array_equal(found.labels > 0, pixels > 100)
     assert set(found.confidence) == set(range(1, found.labels.max() + 1))
     assert all(0 <= value <= 1 for value in found.confidence.values())
+
+
+def test_a_named_channel_counts_however_faint_it_is_beside_others():
+    pixels = discs(20, 6, (64, 80))
+    model = echo_model()
+    green = replace(model, plan=model.plan.model_copy(update={"channels": ("green",)}))
+    faint = (pixels // 20).astype(np.uint8)
+    image = Image(np.stack([faint, faint, 2 * pixels.astype(np.uint16)]).astype(np.uint16), RGB)
+    np.testing.assert_array_equal(green.segment(image).labels > 0, model.segment(grey(pixels)).labels > 0)
 
 
 def test_a_bad_pixel_stays_one_pixel_when_the_image_is_resampled():

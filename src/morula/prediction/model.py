@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from morula.data.formats import as_image
-from morula.data.sample import Image
+from morula.data.sample import RGB, Image
 from morula.errors import InputError
 from morula.labels.resample import resample_labels
 from morula.planning.plan import Inference, Plan
@@ -160,7 +160,7 @@ class Model:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
         image = as_image(image) if isinstance(image, np.ndarray) else image
-        image = without_traces(without_surround(image))
+        image = self._specimen(image)
         if spacing_um is not None:
             image = replace(image, spacing_um=spacing_um)
         given = None if isinstance(diameter_px, str) else diameter_px
@@ -174,6 +174,10 @@ class Model:
             shape = tuple(max(1, round(side * estimate)) for side in shape)
             zoom *= estimate
         return replace(self._segment(image, shape, progress), zoom=zoom)
+
+    def _specimen(self, image: Image) -> Image:
+        """The image without what is none; named channels mean what they show, however little."""
+        return without_traces(without_surround(image)) if self.plan.channels == RGB else image
 
     def _zoom(self, image: Image) -> float:
         """Estimated from the image, relative to the trained scale."""
@@ -197,6 +201,7 @@ class Model:
         Raises:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
+        image = self._specimen(image)
         pixels, normalizer = self._input(image, self._shape(image, diameter_px, spacing_um))
         normalized = pixels if normalizer is None else normalizer.apply(pixels)
         return self.maps_of(normalized, progress=progress)

@@ -11,7 +11,7 @@ import numpy as np
 
 from morula.data.dataset import Dataset
 from morula.data.files import write_atomic, write_text
-from morula.data.sample import Image, Sample
+from morula.data.sample import RGB, Image, Sample
 from morula.errors import InputError
 from morula.labels.measure import diameters
 from morula.labels.renumber import renumber
@@ -138,7 +138,9 @@ def _prepare_sample(dataset: Dataset, sample: Sample, plan: Plan, folder: Path) 
 def _working_arrays(
     dataset: Dataset, sample: Sample, plan: Plan
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    image = without_traces(without_surround(dataset.image(sample)))
+    image = dataset.image(sample)
+    if plan.channels == RGB:
+        image = without_traces(without_surround(image))
     labels = dataset.labels(sample) if sample.labels else None
     pixels, labels = to_working_grid(image, labels, plan)
     arrays = {"image": pixels.astype(np.float16)}
