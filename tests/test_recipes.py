@@ -1,7 +1,10 @@
 """The recipes of the published systems: each plans, trains, is saved, loaded and predicts."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ import torch
 from morula.data.layouts import open_dataset
 from morula.errors import InputError
 from morula.networks.count import cost
+from morula.planning.classes import ClassFacts
 from morula.planning.fingerprint import Fingerprint, fingerprint
 from morula.planning.plan import Plan
 from morula.planning.planner import make_plan, parse_overrides
@@ -86,9 +90,13 @@ def test_nothing_is_left_to_the_rules_for_auto(make_facts, name):
 
 @each
 def test_images_that_it_cannot_serve_are_refused(make_facts, name):
-    with pytest.raises(InputError, match=r"3 spatial axes.*with 2.*Recipes that fit: .*auto") as error:
+    with pytest.raises(
+        InputError, match=rf"3 spatial axes, {name} .*with 2.*Recipes that fit: .*auto"
+    ) as error:
         make_plan(make_facts(ndim=3), name)
-    assert name not in str(error.value).split("fit: ")[1]
+    fitting = str(error.value).split("fit: ")[1]
+    assert name not in fitting
+    assert "If the labels are classes (organs): auto, nnunet-sdm." in fitting
 
 
 def test_organs_are_refused_by_name_of_the_recipe_that_fits(make_facts):
@@ -149,6 +157,7 @@ def test_the_frozen_stage_of_system_c_needs_weights(make_facts):
     assert plan.training.schedule.frozen == 0
     assert "starts from scratch" in reasons["training.schedule.frozen"]
     given = parse_overrides(["network.encoder_weights=xception.safetensors"])
+    assert make_plan(make_facts(), "multihead-xception-only", given)[0].training.schedule.frozen == 0.25
     training = make_plan(make_facts(), "multihead-xception", given)[0].training
     # Epochs of 20: a quarter of the rate goes every three, and the second stage begins anew, ten times lower.
     rates = [1e-3 * rate_factor(training.schedule, epoch, 20) for epoch in (0, 3, 4, 5, 7, 8, 11, 19)]
@@ -160,10 +169,68 @@ def test_the_frozen_stage_of_system_c_needs_weights(make_facts):
     assert forced.training.schedule.frozen == 0.5
 
 
+PERCENTILES = {
+    "normalization.kind": "percentile",
+    "normalization.low": 1.0,
+    "normalization.high": 99.8,
+}
+
+NNUNETS_CHANGES = {
+    "training.augmentation.flip": 0.5,
+    "training.augmentation.rotate": 0.2,
+    "training.augmentation.zoom": (0.7, 1.4),
+    "training.augmentation.zoom_probability": 0.2,
+    "training.augmentation.intensity": 0.15,
+    "training.augmentation.gamma": 0.3,
+    "training.augmentation.gamma_range": (0.7, 1.5),
+    "training.augmentation.blur": 0.2,
+    "training.augmentation.blur_px": (0.5, 1.0),
+    "training.augmentation.low_resolution": 0.25,
+    "training.augmentation.noise": 0.1,
+}
+
+HEADS_OF_C = {
+    **PERCENTILES,
+    "representation.kind": "shrunk_borders",
+    "representation.shrink_px": 2.0,
+    "representation.border_reach_px": 2.0,
+    "representation.losses": "sum",
+    "representation.decoder": "watershed",
+    "representation.elevation": "nuclei",
+    "network.activation": "selu",
+    "training.optimizer.kind": "adam",
+    "training.optimizer.learning_rate": 1e-3,
+    "training.schedule.every": 0.15,
+    "training.schedule.drop": 0.75,
+    "training.augmentation.rotate": 0.5,
+    "training.augmentation.flip": 0.5,
+    "training.augmentation.shuffle": 0.2,
+    "training.augmentation.zoom": (0.8, 1.25),
+    "training.augmentation.zoom_probability": 0.3,
+    "training.augmentation.shear": 0.3,
+    "training.augmentation.intensity": 0.2,
+    **{
+        f"training.augmentation.{name}": 0.1
+        for name in ("blur", "noise", "pixel_dropout", "emboss", "piecewise_affine", "perspective")
+    },
+    "training.augmentation.conglomerates": 0.1,
+    "training.augmentation.copy_paste": 0.0,
+    "training.augmentation.gamma": 0.0,
+    "inference.mirror": "none",
+    "inference.scorer": False,
+}
+
 PUBLISHED = {
     "nnunet-weightmap": {
+        **NNUNETS_CHANGES,
+        "training.augmentation.noise_range": (0.0, 0.06),
         "normalization.kind": "minmax",
         "representation.kind": "interior_boundary",
+        "representation.boundary_px": 2.0,
+        "representation.boundary_weight": 1.0,
+        "representation.grow": True,
+        "network.dropout": 0.05,
+        "training.object_share": 0.33,
         "representation.weight_height": 10.0,
         "representation.weight_sigma_px": 5.0,
         "network.kind": "plain_unet",
@@ -177,54 +244,83 @@ PUBLISHED = {
         "inference.mirror": "all",
     },
     "resnet-unet-ohem": {
+        **PERCENTILES,
         "representation.kind": "foreground",
         "representation.losses": "dice_and_hardest",
         "representation.hardest": 6000,
+        "representation.hardest_weight": 1.0,
+        "representation.split": "distance",
         "network.kind": "resnet_unet",
         "training.optimizer.kind": "adam",
         "training.optimizer.learning_rate": 1e-4,
         "training.schedule.every": 1.0,
         "training.object_share": 0.0,
+        "training.augmentation.flip": 0.5,
+        "training.augmentation.rotate": 0.5,
+        "training.augmentation.zoom": (0.8, 1.25),
+        "training.augmentation.zoom_probability": 0.5,
+        **{f"training.augmentation.{name}": 0.0 for name in ("intensity", "gamma", "blur", "noise")},
+        "inference.mirror": "none",
     },
     "stardist": {
+        **PERCENTILES,
         "representation.kind": "star_convex",
         "representation.rays_per_sector": 8,
+        "representation.distance_weight": 0.2,
+        "representation.probability_threshold": 0.5,
+        "representation.max_overlap": 0.4,
         "network.features": (32, 64, 128, 256),
         "training.optimizer.kind": "adam",
         "training.optimizer.learning_rate": 3e-4,
+        "training.schedule.drop": 0.5,
         "training.batch_size": 4,
         "training.object_share": 0.9,
+        "training.augmentation.flip": 0.5,
+        "training.augmentation.quarter_turn": 0.75,
     },
     "multihead-plain": {
-        "representation.kind": "shrunk_borders",
-        "representation.losses": "sum",
-        "representation.elevation": "nuclei",
+        **HEADS_OF_C,
         "network.kind": "plain_unet",
+        "network.features": (64, 128, 256, 512, 1024),
         "network.norm": "batch",
         "network.init": "glorot",
-        "network.activation": "selu",
-        "training.optimizer.kind": "adam",
-        "training.optimizer.learning_rate": 1e-3,
+        "network.deep_supervision": False,
     },
     "multihead-xception": {
-        "representation.losses": "sum",
-        "representation.elevation": "nuclei",
+        **HEADS_OF_C,
         "network.kind": "xception_unet",
         "network.inception": True,
         "network.se_ratio": 16,
-        "network.activation": "selu",
-        "training.optimizer.kind": "adam",
-        "training.optimizer.learning_rate": 1e-3,
+        "training.schedule.thawed": 0.1,
     },
-    "multihead-xception-only": {"network.inception": False, "network.se_ratio": 0},
+    "multihead-xception-only": {
+        **HEADS_OF_C,
+        "network.kind": "xception_unet",
+        "network.inception": False,
+        "network.se_ratio": 0,
+        "training.schedule.thawed": 0.1,
+    },
     "hovernet-stpp": {
         "normalization.kind": "minmax",
         "representation.kind": "hover",
         "representation.border_scale": "stretched",
         "representation.marker_threshold": 0.7,
         "representation.opening_px": 2,
+        "representation.min_marker_px": 10,
+        "representation.offset_weight": 1.0,
+        "representation.gradient_weight": 144.0,
         "network.kind": "hovernet",
+        "training.optimizer.kind": "adam",
+        "training.optimizer.learning_rate": 1e-4,
+        "training.schedule.every": 0.5,
+        "training.schedule.drop": 0.1,
+        "training.batch_size": 4,
         "training.snapshots": 3,
+        "training.augmentation.flip": 0.5,
+        "training.augmentation.quarter_turn": 0.5,
+        "training.augmentation.gamma": 0.25,
+        "training.augmentation.blur": 0.25,
+        "training.augmentation.intensity": 0.0,
         "training.augmentation.noise": 0.25,
         "training.augmentation.noise_range": (0.0, 0.1),
         "training.augmentation.gamma_range": (1.0, 2.0),
@@ -239,14 +335,65 @@ PUBLISHED = {
 
 @each
 def test_it_plans_what_its_text_states(make_facts, name):
-    plan, _ = make_plan(make_facts(names=[("red", "green", "blue")] * 40), name)
-    found = {}
-    for path in PUBLISHED[name]:
-        value = plan
-        for key in path.split("."):
-            value = getattr(value, key)
-        found[path] = value
-    assert found == PUBLISHED[name]
+    # Of sparse objects, for which the rules for `auto` would take another percentile.
+    plan, _ = make_plan(make_facts(names=[("red", "green", "blue")] * 40, density=0.003), name)
+    assert values_of(plan, PUBLISHED[name]) == PUBLISHED[name]
+
+
+def values_of(plan: Plan, paths: Iterable[str]) -> dict[str, Any]:
+    """What stands under dotted keys."""
+    return {path: attrgetter(path)(plan) for path in paths}
+
+
+ORGANS = {
+    "ndim": 3,
+    "task": "semantic",
+    "classes": tuple(
+        ClassFacts(name=name, label=label, n_images=5, n_whole=5, share=0.02)
+        for label, name in enumerate(("liver", "kidney", "spleen", "pancreas"), 1)
+    ),
+    "class_intensities": ((-160.0, 240.0, 90.0, 45.0),),
+    "spacing_um": (2500.0, 800.0, 800.0),
+    "shape_median": (100, 512, 512),
+}
+"""The task of system E: abdominal CT."""
+
+
+def test_system_e_is_planned_as_large_as_the_documentation_says(make_facts):
+    plan, _ = make_plan(
+        make_facts(**ORGANS), "nnunet-sdm", parse_overrides(["training.patch_size=[80, 192, 160]"])
+    )
+    found = cost(plan.network, 1, plan.representation.heads(3), plan.training.patch_size)
+    assert found.parameters == 31_114_893
+    assert found.multiply_adds == pytest.approx(657.8e9, rel=1e-3)
+    own, _ = make_plan(make_facts(**ORGANS), "nnunet-sdm")
+    assert own.training.patch_size == (32, 96, 96)
+    assert own.inference.tile_size == (48, 144, 144)
+
+
+def test_the_organ_recipe_plans_what_its_text_states(make_facts):
+    plan, _ = make_plan(make_facts(**ORGANS), "nnunet-sdm")
+    stated = {
+        **NNUNETS_CHANGES,
+        "training.augmentation.noise_range": (0.0, 0.3),
+        "representation.kind": "class_distance",
+        "representation.error": "l2",
+        "representation.distance_weight": 1.0,
+        "representation.reach_px": 16.0,
+        "network.norm": "instance",
+        "network.deep_supervision": True,
+        "training.ema": 0.0,
+        "training.calm_share": 0.0,
+        "training.batch_size": 2,
+        "training.optimizer.kind": "sgd",
+        "training.optimizer.learning_rate": 0.01,
+        "training.optimizer.momentum": 0.99,
+        "training.schedule.kind": "poly",
+        "training.schedule.power": 0.9,
+        "inference.overlap": 0.5,
+        "scaling.interpolation": "cubic",
+    }
+    assert values_of(plan, stated) == stated
 
 
 @pytest.mark.parametrize(

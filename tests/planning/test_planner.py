@@ -90,6 +90,15 @@ def test_part_of_a_table_may_be_given(make_facts):
     assert reasons["normalization"].endswith("high: set by --set")
 
 
+def test_the_reason_of_a_rule_is_not_told_for_what_is_given(make_facts):
+    assert "shrunk" in make_plan(make_facts(size=100.0), "auto")[1]["scaling"]
+    _, reasons = make_plan(make_facts(size=100.0, density=0.003), "stardist")
+    assert reasons["normalization"] == "set by the recipe stardist"
+    assert (
+        reasons["scaling"] == "the median object is 100 px across; kind, factor: set by the recipe stardist"
+    )
+
+
 def test_colour_images_are_augmented_in_colour(make_facts):
     plan, reasons = make_plan(make_facts(names=[("red", "green", "blue")] * 40))
     assert plan.training.augmentation.colour == 0.3

@@ -24,6 +24,7 @@ from morula.planning.settings import check_settings
         ("representation.decoderr=borders", r"'representation\.decoderr'.*Did you mean 'decoder'"),
         ("representation.parts.borders.min_object=3", r"'representation\.parts\.borders\.min_object'"),
         ("representation.parts.new.kind=hoover", "unknown representation.*Did you mean 'hover'"),
+        ("network.encoder_weights=none.safetensors", r"'none\.safetensors': there is no such file"),
     ],
 )
 def test_what_no_data_can_make_right_is_told_without_data(pair, message):

@@ -43,9 +43,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe that no plan can be made of."""
+    """A recipe that cannot be trained."""
     path = tmp_path_factory.mktemp("recipes") / "broken.toml"
-    path.write_text('description = "No such thing"\n[representation]\nkind = "nothing_of_the_kind"\n')
+    path.write_text('description = "No such thing"\n[network]\nencoder_weights = "nothing_of_the_kind"\n')
     return path
 
 
@@ -198,6 +198,9 @@ def test_folds_are_made_where_there_are_none(data: Path, tmp_path: Path):
         (["hover", "hover"], {}, "two entrants are called 'hover'"),
         (["hover"], {"entries": {"hover": Path("labels")}}, "two entrants are called 'hover'"),
         (["hovver"], {}, "Did you mean 'hover'"),
+        (["hover", "nnunet-sdm"], {}, "does not say that its labels are classes"),
+        (["hover", "nnunet-sdm"], {"overrides": ["task=instances"]}, "single objects, nnunet-sdm is for"),
+        (["hover"], {"overrides": ["ndim=3"]}, "2 spatial axes, hover is for images with 3"),
         (["hover"], {"fold": 7}, "no fold 7"),
         (["hover"], {"seeds": 0}, "1 or more"),
         (["hover"], {"seeds": 2, "overrides": ["training.seed=3"]}, "both choose seeds"),

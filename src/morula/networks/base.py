@@ -1,8 +1,10 @@
 """What every network family provides."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from morula.errors import InputError
 from morula.representations import Head
 from morula.spec import Spec
 
@@ -48,3 +50,17 @@ class Network(Spec, ABC, frozen=True):
 
         if self.encoder_weights is not None:
             load_weights(module.get_submodule("encoder"), self.encoder_weights)
+
+
+def require_weights(path: str) -> None:
+    """Refuse `Network.encoder_weights` that are not there.
+
+    Raises:
+        InputError: There is no such file.
+    """
+    if not Path(path).is_file():
+        msg = (
+            f"network.encoder_weights = {path!r}: there is no such file (looked in {Path.cwd()}). "
+            "Give the path of a safetensors file, or leave it out to start from scratch."
+        )
+        raise InputError(msg)

@@ -1,13 +1,12 @@
 """Encoders that start from weights trained elsewhere, such as timm's for ImageNet. Imports torch."""
 
-from pathlib import Path
-
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from morula.errors import InputError
+from morula.networks.base import require_weights
 
 CLASSIFIERS = ("fc.", "head.", "classifier.")
 """What names of weights behind the encoder begin with: they are left out."""
@@ -47,12 +46,7 @@ def load_weights(encoder: nn.Module, path: str) -> None:
 
 
 def _read(path: str) -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        msg = (
-            f"network.encoder_weights = {path!r}: there is no such file (looked in {Path.cwd()}). "
-            "Give the path of a safetensors file, or leave it out to start from scratch."
-        )
-        raise InputError(msg)
+    require_weights(path)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

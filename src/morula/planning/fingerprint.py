@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -249,6 +250,14 @@ def fingerprint(
         "class_intensities": class_intensities(organs),
     }
     return facts.model_copy(update=semantic)
+
+
+def axes_of(dataset: Dataset) -> int | None:
+    """Spatial axes of the first labelled image that can be read; None when there is none."""
+    for sample in dataset.labelled:
+        with suppress(InputError):
+            return dataset.image(sample).ndim
+    return None
 
 
 def _measure(dataset: Dataset, sample: Sample) -> _Measured:

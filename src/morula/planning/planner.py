@@ -88,19 +88,36 @@ def make_plan(
     """
     draft = _Draft(recipe, read_recipe(recipe), dict(overrides or {}))
     draft.settle("recipe", Decision(recipe, ""))
-    _decide_ndim(draft, fingerprint)
-    _decide_task(draft, fingerprint)
+    _decide_ndim(draft, fingerprint.ndim, fingerprint.task)
+    _decide_task(draft, fingerprint.ndim, fingerprint.task)
     _decide_input(draft, fingerprint)
     _decide_sizes(draft, fingerprint)
     _decide_training(draft, fingerprint)
     return validate(Plan, draft.table), draft.reasons
 
 
+def refuse_misfit(recipe: str, overrides: Mapping[str, Any], ndim: int, task: Task | None) -> None:
+    """What `make_plan` would refuse of any data of this kind, told before they are measured.
+
+    Args:
+        recipe: As for `make_plan`.
+        overrides: As for `make_plan`.
+        ndim: Spatial axes of the images.
+        task: What the data set says that its labels are; None when it says nothing.
+
+    Raises:
+        InputError: The recipe is for other images or labels; names those that fit.
+    """
+    draft = _Draft(recipe, read_recipe(recipe), dict(overrides))
+    _decide_ndim(draft, ndim, task)
+    _decide_task(draft, ndim, task)
+
+
 class _Draft:
     """A plan in the making: what is given wins over what a rule decides."""
 
     def __init__(self, recipe: str, given: Table, overrides: Table) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._recipe_table = given
         self._overrides = overrides
         self.table: Table = merge(given, overrides)
@@ -123,7 +140,8 @@ class _Draft:
             node[last], reason = copy.deepcopy(decision.value), decision.reason
         elif isinstance(given, Mapping) and isinstance(decision.value, Mapping):
             node[last], reason = merge(decision.value, given), self._why_given(key)
-            if given.get("kind") in (None, decision.value.get("kind")):
+            same = given.get("kind") in (None, decision.value.get("kind"))
+            if same and not decision.value.keys() <= given.keys():
                 reason = f"{decision.reason}; {', '.join(given)}: {reason}"
         else:
             reason = self._why_given(key)
@@ -167,7 +185,7 @@ class _Draft:
     def _why_given(self, key: str) -> str:
         if _look_up(self._overrides, key) is not None:
             return "set by --set"
-        return f"set by the recipe {self._recipe}"
+        return f"set by the recipe {self.recipe}"
 
 
 def _look_up(table: Any, key: str) -> Any:
@@ -176,46 +194,48 @@ def _look_up(table: Any, key: str) -> Any:
     return table
 
 
-def _decide_ndim(draft: _Draft, facts: Fingerprint) -> None:
+def _decide_ndim(draft: _Draft, ndim: int, task: Task | None) -> None:
     """How many axes; a recipe for other images is refused.
 
     Raises:
         InputError: Names the recipes that fit.
     """
-    draft.settle("ndim", Decision(facts.ndim, f"the images have {facts.ndim} spatial axes"))
-    if draft.table["ndim"] != facts.ndim:
+    draft.settle("ndim", Decision(ndim, f"the images have {ndim} spatial axes"))
+    if draft.table["ndim"] != ndim:
         msg = (
-            f"these images have {facts.ndim} spatial axes, the plan is for images with {draft.table['ndim']}."
-            f" Recipes that fit: {', '.join(_recipes_for(facts.task or 'instances', facts.ndim))}."
+            f"these images have {ndim} spatial axes, {draft.recipe} is for images with {draft.table['ndim']}."
+            f" Recipes that fit: {', '.join(_recipes_for(task or 'instances', ndim))}."
         )
+        if task is None:
+            msg += f" If the labels are classes (organs): {', '.join(_recipes_for('semantic', ndim))}."
         raise InputError(msg)
 
 
-def _decide_task(draft: _Draft, facts: Fingerprint) -> None:
+def _decide_task(draft: _Draft, ndim: int, task: Task | None) -> None:
     """What the labels mean; a recipe for the other kind of labels is refused.
 
     Raises:
         InputError: Names the recipes that fit.
     """
     kind = draft.given("representation").get("kind")
-    wanted: Task = task_of(str(kind)) if kind else draft.table.get("task") or facts.task or "instances"
-    if facts.task is None and wanted == "semantic":
+    wanted: Task = task_of(str(kind)) if kind else draft.table.get("task") or task or "instances"
+    if task is None and wanted == "semantic":
         msg = (
             "the data set does not say that its labels are classes, and objects cannot be told from them. If"
             ' they are classes, write task = "semantic" and their names under [classes] into dataset.toml (or'
             f" give --set task=semantic); if they are objects, choose a recipe such as"
-            f" {', '.join(_recipes_for('instances', facts.ndim))}."
+            f" {', '.join(_recipes_for('instances', ndim))}."
         )
         raise InputError(msg)
-    if facts.task not in (None, wanted):
+    if task not in (None, wanted):
         what = {"instances": "single objects", "semantic": "classes (organs)"}
         msg = (
-            f"the labels of this data set are {what[facts.task or wanted]}, the plan is for {what[wanted]}."
-            f" Recipes that fit: {', '.join(_recipes_for(facts.task or wanted, facts.ndim))}."
+            f"the labels of this data set are {what[task or wanted]}, {draft.recipe} is for {what[wanted]}."
+            f" Recipes that fit: {', '.join(_recipes_for(task or wanted, ndim))}."
         )
         raise InputError(msg)
     unsaid = "the data set does not say otherwise (task in dataset.toml)"
-    draft.settle("task", Decision(wanted, unsaid if facts.task is None else "as the data set says"))
+    draft.settle("task", Decision(wanted, unsaid if task is None else "as the data set says"))
 
 
 def _recipes_for(task: Task, ndim: int) -> list[str]:
@@ -237,7 +257,7 @@ def _decide_input(draft: _Draft, facts: Fingerprint) -> None:
         draft.own |= class_rules.of_input(facts, chosen, draft.given("normalization").get("kind"))
         draft.settle("classes", draft.own["classes"])
     draft.settle("normalization", rules.normalization(facts))
-    draft.settle("scaling", rules.scaling(facts))
+    draft.settle("scaling", rules.scaling(facts, draft.given("scaling").get("factor")))
     draft.settle("representation", rules.representation(facts))
     draft.settle("training.augmentation.shuffle", rules.shuffle(chosen))
     draft.settle("training.augmentation.colour", rules.colour(chosen))

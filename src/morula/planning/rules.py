@@ -82,8 +82,12 @@ def channels(facts: Fingerprint) -> Decision:
     raise InputError(msg)
 
 
-def scaling(facts: Fingerprint) -> Decision:
+def scaling(facts: Fingerprint, given: Any = None) -> Decision:
     """The working grid.
+
+    Args:
+        facts: The data.
+        given: Factor that recipe or user decide in place of the rule.
 
     Raises:
         InputError: There is no labelled object.
@@ -96,6 +100,8 @@ def scaling(facts: Fingerprint) -> Decision:
         )
         raise InputError(msg)
     factor, why = _size_factor(median)
+    if given not in (None, factor):
+        why = f"the median object is {median:.0f} px across"
     if facts.spacing_um is not None:
         axes = max(facts.spacing_um) / min(facts.spacing_um)
         if facts.spacing_spread > 1.05 or axes > 1.5:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from morula import networks, representations
 from morula.errors import InputError
 from morula.networks import Network
+from morula.networks.base import require_weights
 from morula.planning.plan import Plan
 from morula.representations import Representation
 from morula.spec import Spec, explain, look_up
@@ -29,7 +30,8 @@ def check_settings(table: Mapping[str, Any]) -> None:
         table: Nested tables of recipe and overrides, as `morula.planning.planner.merge` makes them.
 
     Raises:
-        InputError: Names every wrong key with the nearest right one, and every bad value.
+        InputError: Names every wrong key with the nearest right one, and every bad value; or weights to start
+            from are missing.
     """
     wrong = _wrong(Plan, {key: value for key, value in table.items() if key not in _FAMILIES})
     for name, family in _FAMILIES.items():
@@ -39,6 +41,9 @@ def check_settings(table: Mapping[str, Any]) -> None:
             wrong.append(f"{name} = {table[name]!r} must be a table.")
     if wrong:
         raise InputError("; ".join(wrong))
+    weights = table.get("network", {}).get("encoder_weights")
+    if weights is not None:
+        require_weights(weights)
 
 
 def _wrong_part(key: str, table: Mapping[str, Any], kinds: Mapping[str, str], base: type[Spec]) -> list[str]:

@@ -40,8 +40,8 @@ from morula.evaluation.pairing import predicted_files
 from morula.evaluation.report import CompareReport, render_report
 from morula.networks.count import cost
 from morula.planning.budget import refuse_two_lengths
-from morula.planning.fingerprint import Fingerprint
-from morula.planning.planner import parse_overrides, read_recipe
+from morula.planning.fingerprint import Fingerprint, axes_of
+from morula.planning.planner import parse_overrides, refuse_misfit
 from morula.planning.rules import steps as usual_steps
 from morula.planning.rules import working_zoom
 from morula.planning.settings import check_settings
@@ -129,9 +129,9 @@ def compare(  # noqa: PLR0913 - each is an option of the verb
     folders = {name: Path(folder) for name, folder in (entries or {}).items()}
     named = _names(recipes, folders, seeds)
     rules = Rules(str(data.resolve()), fold, budget_s, tuple(overrides), seeds, device)
-    _check_rules(rules, recipes)
     wanted = {column: tuple(sorted(values)) for column, values in (select or {}).items()}
     dataset = as_told(open_selected(data, wanted), overrides)
+    _check_rules(rules, recipes, dataset)
     claim(out, "a comparison of recipes")
     held_out = _hold_out(dataset, rules, wanted, out, progress)
     test = set(held_out["test"])
@@ -169,16 +169,17 @@ def _folder(name: str, seed: int) -> str:
     return f"{name}-{seed}" if seed else name
 
 
-def _check_rules(rules: Rules, recipes: Sequence[str]) -> None:
+def _check_rules(rules: Rules, recipes: Sequence[str], dataset: Dataset) -> None:
     """Refuse at once what would fail after hours.
 
     Raises:
         InputError: Says what.
     """
-    for recipe in recipes:
-        read_recipe(recipe)
     overrides = parse_overrides(rules.overrides)
     check_settings(overrides)
+    ndim = axes_of(dataset) if recipes else None
+    for recipe in recipes if ndim else ():
+        refuse_misfit(recipe, overrides, ndim, dataset.task)
     refuse_two_lengths(rules.budget_s, overrides)
     if rules.seeds < 1:
         msg = f"{rules.seeds} seeds: expected 1 or more."
