@@ -178,8 +178,9 @@ def _check_rules(rules: Rules, recipes: Sequence[str], dataset: Dataset) -> None
     overrides = parse_overrides(rules.overrides)
     check_settings(overrides)
     ndim = axes_of(dataset) if recipes else None
-    for recipe in recipes if ndim else ():
-        refuse_misfit(recipe, overrides, ndim, dataset.task)
+    if ndim is not None:
+        for recipe in recipes:
+            refuse_misfit(recipe, overrides, ndim, dataset.task)
     refuse_two_lengths(rules.budget_s, overrides)
     if rules.seeds < 1:
         msg = f"{rules.seeds} seeds: expected 1 or more."
