@@ -1,5 +1,8 @@
 """Normalised surface distance: by hand, and against slow references of both definitions."""
 
+from functools import cache
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,10 +36,61 @@ def area_reference(truth, predicted, spacing, tolerance) -> float:
         surface = (other > 0) & (other < 255)
         away = ndimage.distance_transform_edt(~surface, spacing)
         for place in np.argwhere((own > 0) & (own < 255)):
-            area = patch_areas(spacing)[own[tuple(place)]]
+            area = pattern_area(own[tuple(place)], spacing)
             whole += area
             near += area * (away[tuple(place)] <= tolerance + 1e-9)
     return near / whole
+
+
+@cache
+def pattern_area(code: int, spacing: tuple[float, float, float]) -> float:
+    """Surface in a cell of 2 x 2 x 2 voxels, from the shape of each piece of the rarer kind of corners.
+
+    Corners that no edge of the cell joins are cut off apart, also where two of them share a face.
+    """
+    corners = [corner for bit, corner in enumerate(np.ndindex(2, 2, 2)) if code >> bit & 1]
+    if len(corners) > 4:
+        corners = [corner for corner in np.ndindex(2, 2, 2) if corner not in corners]
+    area, left = 0.0, set(corners)
+    while left:
+        piece, reached = set(), {left.pop()}
+        while reached:
+            piece |= reached
+            reached = {other for other in left for one in reached if joined(one, other)}
+            left -= reached
+        area += piece_area(piece, spacing)
+    return area
+
+
+def joined(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    return sum(a != b for a, b in zip(one, other, strict=True)) == 1
+
+
+def piece_area(piece: set[tuple[int, ...]], spacing: tuple[float, float, float]) -> float:
+    """Area of the surface that cuts a piece of one to four joined corners off, half-way along the edges."""
+    a, b, c = spacing
+    triangle = 0.5 * np.linalg.norm(np.cross([-a / 2, b / 2, 0], [-a / 2, 0, c / 2]))
+    joints = [pair for pair in combinations(piece, 2) if joined(*pair)]
+    axes = [next(axis for axis in range(3) if one[axis] != other[axis]) for one, other in joints]
+    # Joints at each corner, and per axis: the rectangle around an edge along it, and the plane across it.
+    degrees = {corner: sum(corner in joint for joint in joints) for corner in piece}
+    edge = (a * np.hypot(b, c) / 2, b * np.hypot(a, c) / 2, c * np.hypot(a, b) / 2)
+    plane = (b * c, a * c, a * b)
+    if len(piece) == 1:
+        return triangle
+    if len(piece) == 2:
+        return edge[axes[0]]
+    if len(piece) == 3:
+        # Bent: half a plane, and half a hexagon beside it.
+        return plane[3 - sum(axes)] / 2 + 3 * triangle
+    if len(joints) == 4:
+        return plane[3 - sum(set(axes))]
+    if 3 in degrees.values():
+        # A corner and its three neighbours: a hexagon.
+        return 6 * triangle
+    # A path along all three axes: a bent hexagon, four triangles and half a rectangle for either end.
+    ends = [axis for axis, joint in zip(axes, joints, strict=True) if 1 in (degrees[c] for c in joint)]
+    return 4 * triangle + sum(edge[axis] for axis in ends) / 2
 
 
 def cells(mask: np.ndarray) -> np.ndarray:
@@ -75,6 +129,48 @@ def test_areas_of_patterns() -> None:
     assert areas[1] == pytest.approx(corner)
     assert areas[0] == areas[255] == 0
     np.testing.assert_allclose(areas, areas[::-1])
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (2.0, 3.0, 5.0), (5.0, 1.0, 1.0)])
+def test_areas_of_all_patterns(spacing) -> None:
+    expected = [pattern_area(code, spacing) for code in range(256)]
+    np.testing.assert_allclose(patch_areas(spacing), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("code", "cube", "oblong"),
+    [
+        # Two and three corners that share no edge, and the same outside.
+        (0b00000110, 0.433013, 4.75),
+        (0b00011000, 0.433013, 4.75),
+        (0b00010110, 0.649519, 7.125),
+        (0b01101111, 0.433013, 4.75),
+        (0b01111110, 0.433013, 4.75),
+        # An edge and a corner, and the same outside; two edges.
+        (0b00011001, 0.923613, 8.205952),
+        (0b10101101, 0.923613, 10.452747),
+        (0b00111100, 1.414214, 18.027756),
+        # Three corners of a face, alone and with the one farthest from them.
+        (0b00000111, 1.149519, 14.625),
+        (0b00011110, 1.366025, 17.0),
+        (0b01100011, 1.366025, 14.5),
+        # Four corners: around one, along a path and its mirror image, and every other one.
+        (0b00010111, 1.299038, 14.25),
+        (0b00011011, 1.573132, 16.45435),
+        (0b00011101, 1.573132, 16.922415),
+        (0b01101001, 0.866025, 9.5),
+    ],
+)
+def test_areas_of_rare_patterns_as_deepmind_has_them(code: int, cube: float, oblong: float) -> None:
+    """Figures of ``surface-distance`` 0.1, which counts the corners from the last to the first."""
+    assert patch_areas((1.0, 1.0, 1.0))[code] == pytest.approx(cube, rel=1e-5)
+    assert patch_areas((2.0, 3.0, 5.0))[code] == pytest.approx(oblong, rel=1e-5)
+
+
+def test_areas_together_are_those_of_deepmind() -> None:
+    """Sums over all patterns of ``surface-distance`` 0.1."""
+    assert patch_areas((1.0, 1.0, 1.0)).sum() == pytest.approx(241.34314, rel=1e-6)
+    assert patch_areas((2.0, 3.0, 5.0)).sum() == pytest.approx(2608.21278, rel=1e-6)
 
 
 @settings(max_examples=15)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from morula.networks import read_network
-from morula.networks.hovernet import Bottleneck, DenseUnits
+from morula.networks.hovernet import Bottleneck, Branch, DenseUnits
 from morula.representations import Head
 
 HEADS = (Head("foreground", 1, "sigmoid"), Head("offsets", 2, "identity", ((1.0, 0.0), (0.0, 1.0))))
@@ -86,3 +86,28 @@ def test_dense_units_keep_their_inputs_and_add_channels():
         both = torch.cat([first, units.units[1](first)], 1)
         torch.testing.assert_close(units(x), units.end(both))
     assert units(x).shape == (1, 16, 5, 5)
+
+
+def twice(x: torch.Tensor) -> torch.Tensor:
+    """Every pixel repeated along each spatial axis."""
+    for axis in range(2, x.ndim):
+        x = x.repeat_interleave(2, axis)
+    return x
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_a_branch_by_hand(ndim: int):
+    torch.manual_seed(0)
+    # Equal widths: nothing but the sizes tells the levels apart.
+    branch = Branch(ndim, (8, 8, 8), 0.125, HEADS[1]).eval()
+    fine, middle, coarse, bottom = (torch.randn(2, 8, *[size] * ndim) for size in (16, 8, 4, 2))
+    with torch.no_grad():
+        x = branch.u3(twice(bottom) + coarse)
+        x = branch.u2(twice(x) + middle)
+        features = branch.u1(twice(x) + fine)
+        weight, offset = branch.head.project.weight.flatten(1), branch.head.project.bias
+        logits = torch.einsum("oc,bc...->bo...", weight, features) + offset.reshape(-1, *[1] * ndim)
+        found = branch(bottom, [fine, middle, coarse])
+    assert list(found) == ["offsets"]
+    assert logits.shape == (2, 2, *[16] * ndim)
+    torch.testing.assert_close(found["offsets"], logits)

@@ -4,7 +4,7 @@ from torch import nn
 
 from morula.networks import read_network
 from morula.networks.blocks import ConvBlock, Style
-from morula.networks.xception_unet import Inception, SqueezeExcite
+from morula.networks.xception_unet import Inception, SeparableConv, SqueezeExcite, XceptionBlock
 from morula.representations import Head
 
 MASK = (Head("mask", 1, "sigmoid"),)
@@ -80,14 +80,19 @@ def folded(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[torch.Tensor, 
     return convolution.weight * factor[:, None, None, None], norm.bias - norm.running_mean * factor
 
 
-def test_an_inception_module_by_hand():
-    torch.manual_seed(0)
-    module = Inception(Style(2, activation="relu"), 6, 8).eval()
+def draw_norms(module: nn.Module) -> None:
+    """As after a training: no norm leaves its input as it is."""
     for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.uniform_(norm.running_mean, -1, 1)
         nn.init.uniform_(norm.running_var, 0.5, 2)
         nn.init.uniform_(norm.weight, 0.5, 2)
         nn.init.uniform_(norm.bias, -1, 1)
+
+
+def test_an_inception_module_by_hand():
+    torch.manual_seed(0)
+    module = Inception(Style(2, activation="relu"), 6, 8).eval()
+    draw_norms(module)
     x = torch.randn(2, 6, 7, 5)
 
     def run(branch: nn.Module, values: torch.Tensor) -> torch.Tensor:
@@ -107,3 +112,32 @@ def test_an_inception_module_by_hand():
         found = module(x)
     assert found.shape == (2, 8, 7, 5)
     torch.testing.assert_close(found, torch.cat(expected, 1))
+
+
+@pytest.mark.parametrize("relu_first", [True, False])
+@pytest.mark.parametrize(("widths", "stride"), [((4, 6, 6), 2), ((4, 4, 6), 2), ((4, 4), 2), ((4,) * 4, 1)])
+def test_an_xception_block_by_hand(widths, stride, relu_first):
+    torch.manual_seed(0)
+    block = XceptionBlock(2, widths, stride, relu_first).eval()
+    draw_norms(block)
+    x = torch.randn(2, 4, 8, 6)
+    separable = [m for m in block.rep.modules() if isinstance(m, SeparableConv)]
+    norms = [m for m in block.rep.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(separable) == len(norms) == len(widths) - 1
+    with torch.no_grad():
+        inner = x
+        for number, (layer, norm) in enumerate(zip(separable, norms, strict=True)):
+            inner = torch.relu(inner) if number or relu_first else inner
+            inner = nn.functional.conv2d(inner, layer.conv1.weight, padding=1, groups=inner.shape[1])
+            inner = nn.functional.conv2d(inner, *folded(layer.pointwise, norm))
+        if stride == 1:
+            # The input itself, negative values too: the ReLU is inside the other path.
+            expected = inner + x
+        else:
+            # Every second pixel, projected and normalised.
+            kernel, offset = folded(block.skip, block.skipbn)
+            skip = torch.einsum("oi,bihw->bohw", kernel[:, :, 0, 0], x[:, :, ::2, ::2])
+            expected = nn.functional.max_pool2d(inner, 3, 2, 1) + skip + offset[:, None, None]
+        found = block(x.clone())
+    assert found.shape == (2, widths[-1], 8 // stride, 6 // stride)
+    torch.testing.assert_close(found, expected)

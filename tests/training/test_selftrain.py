@@ -248,6 +248,36 @@ def test_the_better_model_labels_the_rest(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("method", "gain", "chosen"),
+    [
+        ("st++", -0.1, "teacher"),
+        ("st++", 0.0, "round_1"),
+        ("st++", 0.1, "round_1"),
+        ("iterative", -0.1, "round_1"),
+    ],
+)
+def test_who_labels_in_the_second_round(teacher, unlabelled, tmp_path, monkeypatch, method, gain, chosen):
+    """In ``st++`` the better on the validation images, in doubt the student; else always the student."""
+    out = tmp_path / "out"
+
+    def copy_teacher(work, number, model):
+        if number == 1:
+            # The student predicts as the teacher does; only its score is another.
+            shutil.copytree(teacher, work.folder(1))
+            metrics = json.loads((teacher / "metrics.json").read_text())
+            metrics["scores"]["dsb"]["value"] += gain
+            (work.folder(1) / "metrics.json").write_text(json.dumps(metrics))
+
+    monkeypatch.setattr(module, "_train_round", copy_teacher)
+    work = module._Work(out, request(teacher, unlabelled, method=method), "cpu", module.silent)
+    images = module.find_unlabelled(work.teacher, [unlabelled])
+    module._start(work)
+    assert module._run_rounds(work, images) == {}
+    records = [json.loads((out / f"pseudo_{number}" / "run.json").read_text()) for number in (1, 2)]
+    assert [record["model"] for record in records] == ["teacher", chosen]
+
+
+@pytest.mark.parametrize(
     ("asked", "message"),
     [
         ({"overrides": ("network.kind=plain_unet",)}, "--set network does not go with selftrain"),
