@@ -26,7 +26,7 @@ MOST_IMAGES = 40
 FEWEST_IMAGES = 10
 
 FEWEST_HELD_OUT = 5
-"""Fewer held-out images say nothing."""
+"""Fewer held-out images say nothing; no training image is scored to be set beside them."""
 
 CLEAR_GAP = 0.03
 """A gap of the DSB score that is worth labelling for."""
@@ -54,20 +54,28 @@ def would_more_labels_help(
         progress: Called with (images done, images in all).
 
     Returns:
-        ``trained_on`` and ``held_out`` (mean scores), ``gap`` (value, low, high), ``n_objects``, ``answer``
-        (``yes``, ``no`` or ``unknown``) and ``text``, ready for JSON.
+        ``n_objects``, ``answer`` (``yes``, ``no`` or ``unknown``) and ``text``, ready for JSON; and, where
+        enough images are held out, ``trained_on`` and ``held_out`` (mean scores) and ``gap`` (value, low,
+        high).
 
     Raises:
         InputError: An image cannot be read.
     """
+    labelled = f"{n_objects} objects in {len(trained_on)} images labelled to train on"
     chosen = spread(trained_on, images_to_score(len(trained_on), len(held_out)))
+    if not chosen:
+        text = (
+            f"Whether more labels would help cannot be told: {len(held_out)} images are held out, it takes at"
+            f" least {FEWEST_HELD_OUT} ({labelled})."
+        )
+        return {"n_objects": n_objects, "answer": "unknown", "text": text}
     scores = []
     for done, sample in enumerate(chosen, 1):
         found = model.segment(dataset.image(sample), diameter_px="trained").labels
         scores.append(mean_ap(match_image(dataset.labels(sample), found)))
         progress(done, len(chosen))
     gap = gap_of_means(np.array(scores), np.array(held_out))
-    answer = judge(gap, len(held_out))
+    answer = judge(gap)
     means = float(np.mean(scores)), float(np.mean(held_out))
     return {
         "trained_on": means[0],
@@ -75,29 +83,29 @@ def would_more_labels_help(
         "gap": {"value": gap.value, "low": gap.low, "high": gap.high},
         "n_objects": n_objects,
         "answer": answer,
-        "text": _text(answer, means, gap, f"{n_objects} objects in {len(trained_on)} images"),
+        "text": _text(answer, means, gap, labelled),
     }
 
 
 def images_to_score(n_trained_on: int, n_held_out: int) -> int:
-    """How many training images are scored: as many as were held out, within limits; none without those.
+    """How many training images are scored: as many as were held out, within limits; none beside too few.
 
-    >>> images_to_score(100, 20), images_to_score(100, 3), images_to_score(100, 60), images_to_score(8, 0)
+    >>> images_to_score(100, 20), images_to_score(100, 6), images_to_score(100, 60), images_to_score(8, 4)
     (20, 10, 40, 0)
     """
-    return min(MOST_IMAGES, max(FEWEST_IMAGES, n_held_out), n_trained_on) if n_held_out else 0
+    if n_held_out < FEWEST_HELD_OUT:
+        return 0
+    return min(MOST_IMAGES, max(FEWEST_IMAGES, n_held_out), n_trained_on)
 
 
-def judge(gap: Interval, n_held_out: int) -> str:
+def judge(gap: Interval) -> str:
     """``yes``, ``no`` or ``unknown`` for a gap of the DSB score with its interval.
 
-    >>> judge(Interval(0.1, 0.04, 0.16), 30), judge(Interval(0.01, -0.02, 0.04), 30)
+    >>> judge(Interval(0.1, 0.04, 0.16)), judge(Interval(0.01, -0.02, 0.04))
     ('yes', 'no')
-    >>> judge(Interval(0.1, -0.05, 0.2), 30), judge(Interval(0.1, 0.04, 0.16), 3)
-    ('unknown', 'unknown')
+    >>> judge(Interval(0.1, -0.05, 0.2))
+    'unknown'
     """
-    if n_held_out < FEWEST_HELD_OUT:
-        return "unknown"
     if gap.low > 0 and gap.value >= CLEAR_GAP:
         return "yes"
     return "no" if gap.high < SMALL_GAP else "unknown"
@@ -111,5 +119,5 @@ def _text(answer: str, means: tuple[float, float], gap: Interval, labelled: str)
     }[answer]
     return (
         f"{head}: images trained on score {means[0]:.2f}, held-out ones {means[1]:.2f} (DSB score;"
-        f" gap {gap.value:.2f}, 95 % {gap.low:.2f} to {gap.high:.2f}; {labelled} labelled to train on)."
+        f" gap {gap.value:.2f}, 95 % {gap.low:.2f} to {gap.high:.2f}; {labelled})."
     )
