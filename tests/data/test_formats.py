@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from skimage import io
 
 from morula.data.formats import read_image, read_labels, stem_of, write_labels
+from morula.data.problems import BadFileError
 from morula.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -256,6 +257,13 @@ def test_labels_come_back_as_written(tmp_path_factory: pytest.TempPathFactory, l
     write_labels(path, labels)
     np.testing.assert_array_equal(read_labels(path), labels)
     assert tifffile.imread(path).dtype == (np.uint32 if labels.max() > 65535 else np.uint16)
+
+
+def test_labels_in_a_jpeg_are_refused(tmp_path: Path) -> None:
+    io.imsave(tmp_path / "a.jpg", np.full((32, 32), 7, np.uint8), check_contrast=False)
+    with pytest.raises(BadFileError, match="JPEG, whose compression changes ids") as caught:
+        read_labels(tmp_path / "a.jpg")
+    assert caught.value.kind == "lossy labels"
 
 
 def test_labels_are_compressed_and_say_their_axes(tmp_path: Path) -> None:

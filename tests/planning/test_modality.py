@@ -35,6 +35,15 @@ def test_features_of_odd_images():
     assert features(np.zeros((3, 1, 1), np.float32)).shape == (4,)
 
 
+def test_pixels_without_a_value_do_not_change_the_look():
+    """A camera's offset must not make a mask the darkest thing in the picture."""
+    image = np.random.default_rng(0).normal(1000, 20, (1, 64, 64)).astype(np.float32)
+    masked = image.copy()
+    masked[0, 10:20, 10:30] = np.nan
+    np.testing.assert_allclose(appearance(masked), appearance(image), atol=0.05)
+    assert np.isfinite(appearance(np.full((1, 8, 8), np.nan))).all()
+
+
 def test_steepness_by_hand():
     ramp = np.tile(np.linspace(0, 1, 101), (1, 101, 1))
     assert appearance(ramp)[-1] == pytest.approx(0.01, rel=0.01)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from echo import echo_plan
+from morula.errors import InputError
 from morula.planning.plan import Scaling
 from morula.prediction.scale import (
     ERROR,
@@ -17,6 +18,7 @@ from morula.prediction.scale import (
     SURER,
     Look,
     busiest,
+    check_diameter,
     estimate_zoom,
     find_zoom,
     is_estimated,
@@ -85,6 +87,14 @@ def test_fine_zooms_are_tried_for_small_objects_only(diameter: float, last: floa
     sureness = {0.125: 0.3, 0.25: 0.3, 0.5: 0.3, 1.0: 0.6, 2.0: 0.75, 4.0: 0.9}
     assert find_zoom(sees(sureness, diameter, tried), 20.0) == last
     assert max(tried) == last
+
+
+def test_only_numbers_and_two_words_are_diameters():
+    for diameter in (30, 12.5, np.float32(8), "auto", "trained"):
+        check_diameter(diameter)
+    for wrong in ("30", "banana", None, -3):
+        with pytest.raises(InputError, match=f"the object diameter is {wrong!r}; expected"):
+            check_diameter(wrong)
 
 
 def test_noise_is_not_enlarged():

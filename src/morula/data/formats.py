@@ -45,6 +45,7 @@ IMAGE_SUFFIXES = (
 """Suffixes of images that can be read, the longest first; ``.zarr`` is a folder."""
 
 _TIFF_MAGIC = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_JPEG_MAGIC = b"\xff\xd8\xff"
 
 
 def is_image_name(path: Path) -> bool:
@@ -164,8 +165,11 @@ def read_ids(path: PathLike, *, axes: str | None = None) -> np.ndarray:
     """Read one label file as ``(*spatial)``, in the number type of the file and unchecked.
 
     Raises:
-        InputError: The file is missing or damaged, holds colours, or its axes are ambiguous.
+        InputError: The file is missing or damaged, a JPEG, holds colours, or its axes are ambiguous.
     """
+    if Path(path).is_file() and read_start(Path(path), 3) == _JPEG_MAGIC:
+        msg = f"{path} is a JPEG, whose compression changes ids. Export the labels anew as TIFF or PNG."
+        raise BadFileError("lossy labels", msg)
     return arrange_labels(_read(Path(path)), str(path), axes)
 
 

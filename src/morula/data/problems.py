@@ -30,6 +30,7 @@ KINDS: dict[str, Severity] = {
     # Labels
     "wrong shape": "error",
     "labels in colour": "error",
+    "lossy labels": "error",
     "fractional labels": "error",
     "negative ids": "error",
     "ids too large": "error",

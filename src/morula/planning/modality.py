@@ -33,7 +33,7 @@ def features(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
     pixels = _seen_once(pixels)
     side = round(_PIXELS ** (1 / (pixels.ndim - 1)))
     steps = tuple(slice(None, None, max(1, size // side)) for size in pixels.shape[1:])
-    values = np.nan_to_num(pixels[(slice(None), *steps)].astype(np.float64), posinf=0.0, neginf=0.0)
+    values = _finite(pixels[(slice(None), *steps)])
     low, high = np.percentile(values, (0.1, 99.9))
     if high <= low:
         return np.zeros(len(FEATURES))
@@ -57,11 +57,18 @@ def appearance(pixels: Num[np.ndarray, "_ *_"]) -> Float64[np.ndarray, " _"]:
     pixels = _seen_once(pixels)
     flat = pixels.reshape(-1, *pixels.shape[-2:])
     lines = flat[:, :: max(1, flat.shape[1] * flat.shape[2] * len(flat) // _LINES)]
-    values = np.nan_to_num(lines.astype(np.float64), posinf=0.0, neginf=0.0)
+    values = _finite(lines)
     low, high = np.percentile(values, (0.1, 99.9))
     steps = np.abs(np.diff(np.clip(values, low, high)))
     steepness = float(np.percentile(steps, 99)) / (high - low) if high > low and steps.size else 0.0
     return np.array([*features(pixels), steepness])
+
+
+def _finite(pixels: Num[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
+    """With the median in place of what is no finite number; 0 where nothing is."""
+    values = pixels.astype(np.float64)
+    good = np.isfinite(values)
+    return values if good.all() else np.where(good, values, np.median(values[good]) if good.any() else 0.0)
 
 
 def _seen_once(pixels: Num[np.ndarray, "_ *_"]) -> Num[np.ndarray, "_ *_"]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from morula.data.formats import as_image
-from morula.data.sample import RGB, Image
+from morula.data.sample import Image
 from morula.errors import InputError
 from morula.labels.resample import resample_labels
 from morula.planning.plan import Inference, Plan
@@ -30,7 +30,7 @@ from morula.prediction.ensemble import (
 )
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.reliability import judge
-from morula.prediction.scale import Diameter, estimate_zoom, is_estimated
+from morula.prediction.scale import Diameter, check_diameter, estimate_zoom, is_estimated
 from morula.prediction.scorer import Scorer
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, read_plan, weight_files
@@ -43,8 +43,7 @@ from morula.preprocessing.geometry import (
     working_shape,
 )
 from morula.preprocessing.intensity import Normalizer, normalize
-from morula.preprocessing.surround import without_surround
-from morula.preprocessing.traces import without_traces
+from morula.preprocessing.specimen import specimen
 from morula.representations import Head
 from morula.representations.class_distance import ClassDistance
 from morula.spec import validate
@@ -157,10 +156,11 @@ class Model:
             progress: Called with tiles done and all tiles.
 
         Raises:
-            InputError: Dimensions, channels or pixel size do not fit the plan.
+            InputError: Dimensions, channels or pixel size do not fit the plan; or no diameter is given.
         """
+        check_diameter(diameter_px)
         image = as_image(image) if isinstance(image, np.ndarray) else image
-        image = self._specimen(image)
+        image = specimen(image, self.plan.channels)
         if spacing_um is not None:
             image = replace(image, spacing_um=spacing_um)
         given = None if isinstance(diameter_px, str) else diameter_px
@@ -174,10 +174,6 @@ class Model:
             shape = tuple(max(1, round(side * estimate)) for side in shape)
             zoom *= estimate
         return replace(self._segment(image, shape, progress), zoom=zoom)
-
-    def _specimen(self, image: Image) -> Image:
-        """The image without what is none; named channels mean what they show, however little."""
-        return without_traces(without_surround(image)) if self.plan.channels == RGB else image
 
     def _zoom(self, image: Image) -> float:
         """Estimated from the image, relative to the trained scale."""
@@ -201,7 +197,7 @@ class Model:
         Raises:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
-        image = self._specimen(image)
+        image = specimen(image, self.plan.channels)
         pixels, normalizer = self._input(image, self._shape(image, diameter_px, spacing_um))
         normalized = pixels if normalizer is None else normalizer.apply(pixels)
         return self.maps_of(normalized, progress=progress)

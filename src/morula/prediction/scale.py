@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from morula.errors import InputError
 from morula.labels.measure import diameters
 from morula.planning.plan import Plan
 from morula.prediction.segmentation import Segmentation
@@ -59,6 +60,23 @@ _FINE = (2.0, 4.0)
 _THUMBNAIL_PX = 512
 
 Window = tuple[slice, ...]
+
+
+def check_diameter(diameter: object) -> None:
+    """Refuse what is no diameter.
+
+    Raises:
+        InputError: Neither a positive number nor one of the two words.
+    """
+    if isinstance(diameter, str):
+        good = diameter in ("auto", "trained")
+    else:
+        good = isinstance(diameter, (int, float, np.number)) and 0 < diameter < np.inf
+    if not good:
+        msg = (
+            f"the object diameter is {diameter!r}; expected a positive number of pixels, 'auto' or 'trained'."
+        )
+        raise InputError(msg)
 
 
 @dataclass(frozen=True)

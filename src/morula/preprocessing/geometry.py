@@ -22,6 +22,12 @@ ANISOTROPIC = 3.0
 _MARGIN = 12
 """Pixels that the edge goes on before a spline is fitted: what lies beyond them is not felt within."""
 
+_ADVICE = {
+    2: "Give it single planes or a projection, name the axes if they are others (--axes), or train in 3D.",
+    3: "Give it volumes, name the axes if they are others (--axes), or choose a 2D model.",
+}
+"""To somebody whose image has other axes than the model, by those of the model."""
+
 _CV2_DTYPES = (np.uint8, np.uint16, np.int16, np.float32, np.float64)
 
 
@@ -82,7 +88,7 @@ def working_shape(
     if len(image_shape) != plan.ndim:
         msg = (
             f"the image has {len(image_shape)} spatial axes (shape {image_shape}), the model {plan.ndim}. "
-            "Name the axes (--axes), or choose another model."
+            f"{_ADVICE[plan.ndim]}"
         )
         raise InputError(msg)
     zoom = _zoom(plan, spacing_um, known_diameter=diameter_px is not None)

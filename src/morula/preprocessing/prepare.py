@@ -11,7 +11,7 @@ import numpy as np
 
 from morula.data.dataset import Dataset
 from morula.data.files import write_atomic, write_text
-from morula.data.sample import RGB, Image, Sample
+from morula.data.sample import Image, Sample
 from morula.errors import InputError
 from morula.labels.measure import diameters
 from morula.labels.renumber import renumber
@@ -26,11 +26,10 @@ from morula.preprocessing.geometry import (
     working_shape,
 )
 from morula.preprocessing.intensity import normalize
-from morula.preprocessing.surround import without_surround
-from morula.preprocessing.traces import without_traces
+from morula.preprocessing.specimen import specimen
 from morula.types import Labels
 
-_FORMAT = 4
+_FORMAT = 5
 """Raised when the meaning of the cached arrays changes: older ones are then written anew."""
 
 
@@ -138,9 +137,7 @@ def _prepare_sample(dataset: Dataset, sample: Sample, plan: Plan, folder: Path) 
 def _working_arrays(
     dataset: Dataset, sample: Sample, plan: Plan
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    image = dataset.image(sample)
-    if plan.channels == RGB:
-        image = without_traces(without_surround(image))
+    image = specimen(dataset.image(sample), plan.channels)
     labels = dataset.labels(sample) if sample.labels else None
     pixels, labels = to_working_grid(image, labels, plan)
     arrays = {"image": pixels.astype(np.float16)}
@@ -167,7 +164,6 @@ def to_working_grid(image: Image, labels: Labels | None, plan: Plan) -> tuple[np
         msg = f"the labels have shape {labels.shape}, the image {shape}; export them on the same grid."
         raise InputError(msg)
     working = working_shape(shape, plan, image.spacing_um, None)
-    # Normalised first: resampling would spread NaN.
     pixels = normalize(select_channels(image, plan.channels), plan.normalization)
     if plan.scaling.interpolation == "cubic":
         pixels = resample_cubic(pixels, working, plane_axis(plan, image.spacing_um))

@@ -115,6 +115,9 @@ def tune_model(
     dataset = open_selected(data, {key: tuple(sorted(values)) for key, values in (select or {}).items()})
     report = check(data, progress=progress("check"))
     samples = [sample for sample in dataset.labelled if sample.id not in report.unusable]
+    if not samples:
+        msg = f"{data} holds no labelled image without errors; tuning needs images with labels, two or more."
+        raise InputError(msg)
     halves = make_folds(tie(samples, report.duplicates), 2, loaded.plan.training.seed)
     kept = _examples(loaded, dataset, samples, halves, progress)
     examples = kept[0] | kept[1]
