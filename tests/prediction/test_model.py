@@ -10,7 +10,7 @@ from echo import Echo, echo_model, echo_plan, save_run
 from morula.data.sample import RGB, Image
 from morula.errors import InputError
 from morula.labels.matching import match
-from morula.planning.plan import Inference, Scaling
+from morula.planning.plan import Inference, Plan, Scaling
 from morula.prediction.calibration import Calibration
 from morula.prediction.ensemble import Ensemble, best_precision, check_device, ready
 from morula.prediction.large import cut_blocks
@@ -23,6 +23,7 @@ from morula.prediction.shipped import (
     refuse_shipped_name,
     shelf,
 )
+from morula.preprocessing.prepare import to_working_grid
 from morula.representations import Head
 from synthetic import touching_balls
 
@@ -160,6 +161,79 @@ def test_a_known_pixel_size_scales_the_image():
     assert model.networks[0].seen[-1][2:] == (40, 32)
 
 
+class Planes(torch.nn.Module):
+    """Class 1 in even working planes and 2 in odd ones, and everywhere class 3 nearly as probable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+
+    def forward(self, image: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        self.seen.append(image.clone())
+        odd = torch.arange(image.shape[2]) % 2
+        # Where the other plane has a quarter or more of a blend, class 3 wins.
+        shares = torch.stack([0 * odd, 0.52 * (1 - odd), 0.52 * odd, 0 * odd + 0.48])
+        logits = shares.clamp(min=1e-9).log()[None, :, :, None, None]
+        return [{"classes": logits.expand(1, -1, *image.shape[2:])}]
+
+
+def organ_plan(working_um: tuple[float, ...]) -> Plan:
+    """Classes in volumes that are resampled to a pixel size by cubic splines."""
+    return echo_plan(
+        3,
+        scaling=Scaling(kind="spacing", spacing_um=working_um, interpolation="cubic", diameter_px=12.0),
+        task="semantic",
+        representation={"kind": "class_distance", "ids": (1, 2, 3), "distance": False},
+    )
+
+
+SPACINGS = [
+    ((3.0, 1.0, 1.0), (5.0, 0.8, 0.8)),
+    ((8.0, 1.0, 1.0), (3.0, 1.25, 1.25)),
+    ((2.0, 1.0, 1.0), (1.0, 0.8, 0.8)),
+]
+"""Pixel size of the working grid and of the image; planes are thick in either, or in neither."""
+
+
+@pytest.mark.parametrize(("working_um", "own_um"), SPACINGS)
+@pytest.mark.parametrize("told", [False, True])
+def test_the_network_sees_volumes_as_they_are_prepared_for_training(
+    working_um: tuple[float, ...], own_um: tuple[float, ...], told: bool
+):
+    """Also where the user, not the file, says what the pixel size is."""
+    pixels = np.random.default_rng(0).integers(-1000, 1000, (1, 10, 20, 24)).astype(np.int16)
+    model = Model("planes", organ_plan(working_um), (Planes(),))
+    image = Image(pixels, ("grey",), own_um)
+    model.segment(replace(image, spacing_um=None) if told else image, spacing_um=own_um if told else None)
+    (seen,) = model.networks[0].seen
+    prepared, _ = to_working_grid(image, None, model.plan)
+    assert prepared.shape != pixels.shape
+    # Beyond the image's far edges the tile goes on.
+    inside = tuple(slice(size) for size in prepared.shape[1:])
+    np.testing.assert_allclose(seen[0][(slice(None), *inside)], prepared, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("working_um", "own_um", "n_planes", "expected"),
+    [
+        # Image plane i lies at (i + 0.5) * 17 / 10 of the working planes: 0, 2, 4, 5, 7, 9, 11, 12, 14, 16.
+        (*SPACINGS[0], 10, [1, 1, 1, 2, 2, 2, 2, 1, 1, 1]),
+        # At (i + 0.5) * 6 / 16: 0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 5, 5, 5.
+        (*SPACINGS[1], 16, [1, 1, 1, 2, 2, 1, 1, 1, 2, 2, 2, 1, 1, 2, 2, 2]),
+        # Without thick planes every plane but the outer ones lies a quarter of the way to the next.
+        (*SPACINGS[2], 12, [1, *[3] * 10, 2]),
+    ],
+)
+def test_back_on_the_image_every_plane_has_the_classes_of_the_nearest_thick_one(
+    working_um: tuple[float, ...], own_um: tuple[float, ...], n_planes: int, expected: list[int]
+):
+    model = Model("planes", organ_plan(working_um), (Planes(),))
+    image = Image(np.zeros((1, n_planes, 20, 24), np.int16), ("grey",), own_um)
+    labels = model.segment(image).labels
+    assert labels.shape == image.pixels.shape[1:]
+    np.testing.assert_array_equal(labels, np.broadcast_to(np.array(expected)[:, None, None], labels.shape))
+
+
 def test_maps_are_blended_over_all_tiles():
     labels = touching_balls(2, shape=130)
     image = np.where(labels > 0, 200, 10).astype(np.uint8)
@@ -170,8 +244,24 @@ def test_maps_are_blended_over_all_tiles():
     assert done[-1][0] == done[-1][1] == len(done) == 16
 
 
+@pytest.mark.parametrize("diameter", [-3.0, 0.0, float("nan"), float("inf")])
+def test_what_is_no_diameter_is_refused(diameter: float):
+    with pytest.raises(InputError, match=r"the object diameter is .*'auto' or 'trained'"):
+        echo_model().segment(grey(np.zeros((8, 8), np.uint8)), diameter_px=diameter)
+
+
+def test_a_mask_in_a_camera_image_is_no_object():
+    """Far from the camera's offset, 0 would be one where the image is resampled."""
+    pixels = np.full((64, 64), 1000, np.float32)
+    pixels[30:50, 30:50] = 1040
+    whole = echo_model().segment(grey(pixels.copy()), diameter_px=10.0).labels
+    pixels[5:15, 5:15] = np.nan
+    assert np.array_equal(echo_model().segment(grey(pixels), diameter_px=10.0).labels, whole)
+    assert whole.max() == 1
+
+
 def test_wrong_dimensions_and_channels_are_refused():
-    with pytest.raises(InputError, match="spatial axes"):
+    with pytest.raises(InputError, match=r"2 spatial axes .* the model 3\. Give it volumes"):
         echo_model(3).segment(grey(np.zeros((8, 8), np.uint8)))
     with pytest.raises(InputError, match="channels"):
         echo_model().segment(Image(np.zeros((2, 8, 8), np.uint8), ("dapi", "actin")))

@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 import tifffile
 
+from echo import echo_plan
 from morula.data.layouts import open_dataset
 from morula.errors import InputError
 from morula.labels.renumber import renumber
 from morula.planning.fingerprint import fingerprint
+from morula.planning.plan import Normalization, Scaling
 from morula.planning.planner import make_plan
 from morula.preprocessing import prepare as module
+from morula.preprocessing.geometry import resample_cubic
+from morula.preprocessing.intensity import normalize
 from morula.preprocessing.prepare import Prepared, name_modalities, prepare
 from morula.targets.weights import unet_weight_map
 from synthetic import picture_of, touching_balls
@@ -76,6 +80,54 @@ def test_rescaled(root):
     assert np.load(item.labels).shape == shape
     assert len(np.unique(np.load(item.labels))) == len(np.unique(dataset.labels(dataset.samples[0])))
     assert item.diameter_px == pytest.approx(9, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("working_um", "own_um", "n_planes", "nearest"),
+    [
+        # Only the image's planes are thick: working plane i lies at (i + 0.5) * 5 / 12 of its five.
+        ((3.0, 1.0, 1.0), (7.2, 0.8, 0.8), 5, [0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 4]),
+        # Only the working grid's planes are thick: (i + 0.5) * 10 / 8.
+        ((4.0, 1.0, 1.0), (3.0, 1.25, 1.25), 10, [0, 1, 3, 4, 5, 6, 8, 9]),
+        # None are: splines along all axes.
+        ((2.0, 1.0, 1.0), (1.0, 0.8, 0.8), 10, None),
+    ],
+)
+def test_planes_of_another_spacing_are_taken_whole_and_splined_within(
+    tmp_path: Path,
+    working_um: tuple[float, ...],
+    own_um: tuple[float, ...],
+    n_planes: int,
+    nearest: list[int] | None,
+) -> None:
+    from skimage.transform import resize
+
+    plan = echo_plan(
+        3,
+        scaling=Scaling(kind="spacing", spacing_um=working_um, interpolation="cubic", diameter_px=12.0),
+        normalization=Normalization(kind="zscore"),
+        task="semantic",
+        representation={"kind": "class_distance"},
+    )
+    pixels = np.random.default_rng(0).integers(0, 255, (n_planes, 20, 25), np.uint8)
+    (tmp_path / "images").mkdir()
+    tifffile.imwrite(tmp_path / "images" / "a.ome.tif", pixels, metadata={"axes": "ZYX"})
+    dataset = open_dataset(tmp_path, spacing_um=own_um)
+    found = np.load(prepare(dataset, dataset.samples, plan, tmp_path / "cache")[0].image)
+
+    shape = (len(nearest) if nearest else 5, *(round(n * own_um[1]) for n in pixels.shape[1:]))
+    normalized = normalize(pixels[None], plan.normalization)
+    # Half precision: about three digits.
+    close = {"rtol": 1e-3, "atol": 1e-3}
+    across = None if nearest is None else 0
+    np.testing.assert_allclose(found, resample_cubic(normalized, shape, across), **close)
+    values = (pixels - pixels.mean()) / pixels.std()
+    how = {"order": 3, "mode": "edge", "anti_aliasing": False, "clip": False}
+    if nearest is None:
+        expected = resize(values, shape, **how)
+    else:
+        expected = np.stack([resize(values[plane], shape[1:], **how) for plane in nearest])
+    np.testing.assert_allclose(found[0], expected, **close)
 
 
 def test_what_is_there_is_kept(root, monkeypatch):

@@ -142,6 +142,93 @@ def test_maps_go_along_with_the_image(ndim):
     np.testing.assert_allclose(both[1], 3 * both[0], rtol=1e-5)
 
 
+def test_an_elastic_change_moves_by_its_grid():
+    bend = np.zeros((2, 5, 5), np.float32)
+    bend[1] = 3
+    np.testing.assert_allclose(columns_of(bend=bend)[7], 13 + np.arange(20), atol=1e-3)
+    bend[1, :, 3:] = 0
+    steps = np.diff(columns_of(bend=bend)[7])
+    assert steps.min() < 0.5
+    # Smooth: a cubic swings a little beyond its nodes, lines between them would not.
+    assert 1.05 < steps.max() < 1.3
+
+
+CHANCES = [name for name, field in Augmentation.model_fields.items() if field.annotation is float]
+NEVER = Augmentation(**dict.fromkeys(CHANCES, 0.0))
+SPATIAL = {
+    "flip": "flips",
+    "quarter_turn": "angle",
+    "rotate": "angle",
+    "zoom_probability": "zoom",
+    "elastic": "bend",
+    "shear": "shear",
+    "perspective": "tilt",
+    "piecewise_affine": "nodes",
+}
+"""What each chance of a spatial change decides in a `View`."""
+
+PASTED = {"copy_paste", "conglomerates"}
+"""Chances of a change that needs another patch."""
+
+INTENSITY = [name for name in CHANCES if name not in SPATIAL and name not in PASTED]
+STRAIGHT = View((20.0, 20.0), (False, False), 0.0, 1.0)
+
+
+def views(spec: Augmentation) -> list[View]:
+    return [draw_view((20.0, 20.0), spec, np.random.default_rng(seed)) for seed in range(40)]
+
+
+def test_without_chances_patches_are_cut_straight():
+    assert views(NEVER) == [STRAIGHT] * 40
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+def test_a_spatial_change_alone_changes_its_part_of_the_view_only(name: str):
+    part = SPATIAL[name]
+    for drawn in views(replace_in(NEVER, **{name: 1.0})):
+        assert not np.array_equal(getattr(drawn, part), getattr(STRAIGHT, part))
+        assert replace(drawn, **{part: getattr(STRAIGHT, part)}) == STRAIGHT
+
+
+def drawn_once(name: str) -> np.ndarray:
+    """What the spatial change `name` is in 40 patches that all have it."""
+    drawn = [getattr(one, SPATIAL[name]) for one in views(replace_in(NEVER, **{name: 1.0}))]
+    assert len(np.unique(np.reshape(drawn, (40, -1)), axis=0)) == 40
+    return np.array(drawn)
+
+
+@pytest.mark.parametrize(("name", "lowest", "highest"), [("rotate", -np.pi, np.pi), ("shear", -0.3, 0.3)])
+def test_angles_and_shears_fill_their_range(name: str, lowest: float, highest: float):
+    drawn = drawn_once(name)
+    assert lowest <= drawn.min() < 0.8 * lowest
+    assert 0.8 * highest < drawn.max() <= highest
+
+
+def test_zooms_fill_their_range():
+    drawn = drawn_once("zoom_probability")
+    assert 0.5 <= drawn.min() < 0.6
+    assert 1.7 < drawn.max() <= 2
+
+
+def test_perspectives_are_at_most_twice_as_near_in_any_direction():
+    tilts = drawn_once("perspective")
+    # The corners are the nearest and the farthest points: (1 + t) / (1 - t) <= 2.
+    corner = np.abs(tilts).sum(1)
+    assert corner.max() <= 1 / 3 + 1e-6
+    assert corner.max() > 0.25
+    assert (np.abs(tilts).max(0) > 0.15).all()
+    assert (tilts.min(0) < 0).all()
+    assert (tilts.max(0) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["elastic", "piecewise_affine"])
+def test_every_node_moves_by_some_pixels_either_way(name: str):
+    grids = drawn_once(name)
+    assert grids.shape == (40, 2, 5, 5)
+    assert ((grids.std(0) > 1) & (grids.std(0) < 8)).all()
+    assert (np.abs(grids.mean(0)) < 3).all()
+
+
 def test_beyond_the_edge_the_source_is_mirrored():
     image, labels = source(2)
     patch, ids = cut((image,), labels, view((0.0, 19.5)), (20, 40))
@@ -175,11 +262,83 @@ def test_not_annotated_stays_so():
     assert (ids == -1).any()
 
 
-def test_without_chances_intensities_stay():
+@pytest.mark.parametrize("grey", [True, False])
+def test_without_chances_intensities_stay(grey: bool):
     image, labels = source(2)
-    changed = change_intensity(image, labels, STILL, np.random.default_rng(0))
-    np.testing.assert_array_equal(changed, image)
-    assert not np.shares_memory(changed, image)
+    image = np.concatenate([image, image, image] if grey else [image, image / 2, 1 - image])
+    for seed in range(10):
+        changed = change_intensity(image, labels, NEVER, np.random.default_rng(seed))
+        np.testing.assert_array_equal(changed, image)
+        assert not np.shares_memory(changed, image)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+@pytest.mark.parametrize("name", INTENSITY)
+def test_an_intensity_change_alone_alters_the_image(name: str, ndim: int):
+    grey, labels = source(ndim)
+    # Only grey patches become one stain, and only channels that differ can be told from shuffled ones.
+    image = np.concatenate([grey, grey, grey] if name == "pseudo_colour" else [grey, grey / 2, 1 - grey])
+    altered = 0
+    for seed in range(6):
+        spec, rng = replace_in(NEVER, **{name: 1.0}), np.random.default_rng(seed)
+        changed = change_intensity(image, labels, spec, rng)
+        assert (changed.shape, changed.dtype) == (image.shape, np.float32)
+        assert np.isfinite(changed).all()
+        altered += not np.array_equal(changed, image)
+    # One of the six orders of three channels is the one they have.
+    assert altered >= (3 if name == "shuffle" else 6)
+
+
+def changes(name: str, image: np.ndarray) -> list[np.ndarray]:
+    """`image` ``(C, y, x)`` after `name` alone, drawn 20 times."""
+    labels, spec = np.zeros(image.shape[1:], np.int32), replace_in(NEVER, **{name: 1.0})
+    return [change_intensity(image, labels, spec, np.random.default_rng(seed)) for seed in range(20)]
+
+
+def test_histograms_get_one_bend():
+    image = np.linspace(0, 1, 33, dtype=np.float32).reshape(1, 3, 11)
+    middles = []
+    for changed in changes("histogram", image):
+        values = changed.ravel()
+        middles.append(values[16])
+        expected = np.interp(np.arange(33), [0, 16, 32], [0, values[16], 1])
+        np.testing.assert_allclose(values, expected, atol=1e-5)
+    assert 0 <= min(middles) < 0.3
+    assert 0.7 < max(middles) <= 1
+
+
+def test_low_resolution_loses_the_finest_detail():
+    rng = np.random.default_rng(0)
+    image = rng.random((1, 64, 64), dtype=np.float32)
+    kept = [np.corrcoef(changed.ravel(), image.ravel())[0, 1] for changed in changes("low_resolution", image)]
+    # At half the resolution a quarter of the pixels says something.
+    assert 0.2 < min(kept) < 0.7
+    assert max(kept) > 0.7
+    flat = np.full((1, 16, 16), 0.5, np.float32)
+    for changed in changes("low_resolution", flat):
+        np.testing.assert_allclose(changed, flat, atol=1e-6)
+
+
+def test_a_relief_lights_one_side_of_a_spot():
+    image = np.zeros((1, 9, 9), np.float32)
+    image[0, 4, 4] = 1
+    lit = []
+    for changed in changes("emboss", image):
+        relief = (changed - image)[0]
+        # What one slope gains, the opposite one loses; only direct neighbours see the spot.
+        np.testing.assert_allclose(relief, -relief[::-1, ::-1], atol=1e-6)
+        assert not np.delete(relief, [3, 4, 5], 0).any()
+        assert not np.delete(relief, [3, 4, 5], 1).any()
+        lit.append(relief[3, 3])
+    assert 0 <= min(lit) < 0.3
+    assert 1 < max(lit) <= 2
+
+
+def test_compressed_intensities_are_those_of_8_bits():
+    image = source(2)[0]
+    for changed in changes("compression", image):
+        levels = (changed + 0.25) * 255 / 1.5
+        np.testing.assert_allclose(levels, levels.round(), atol=1e-3)
 
 
 def test_brightness_and_contrast_are_one_line_for_the_whole_image():

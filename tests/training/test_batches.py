@@ -99,6 +99,39 @@ def test_a_weight_map_lies_where_the_labels_lie(tmp_path, copy_paste):
         assert targets["weight"].max() <= 4
 
 
+def lone_objects(folder) -> tuple[Prepared, ...]:
+    """Two images with one small disc each, at different places in much room."""
+    samples = []
+    for name, middle in (("a", 20), ("b", 28)):
+        (folder / name).mkdir()
+        y, x = np.indices((48, 48))
+        labels = (np.hypot(y - middle, x - 24) < 4).astype(np.int32)
+        np.save(folder / name / "image.npy", labels[None].astype(np.float16))
+        np.save(folder / name / "labels.npy", labels)
+        paths = folder / name / "image.npy", folder / name / "labels.npy"
+        samples.append(Prepared(name, *paths, {}, "", 8.0))
+    return tuple(samples)
+
+
+@pytest.mark.parametrize("name", ["copy_paste", "conglomerates"])
+def test_patches_get_objects_of_other_patches(tmp_path, name):
+    samples = lone_objects(tmp_path)
+    still = {field: 0.0 for field, value in AUGMENTED if isinstance(value, float)}
+    plans = [small_plan(augmentation={**still, name: chance}, calm_share=0.0) for chance in (0.0, 1.0)]
+    plain, mixed = (Patches(plan, samples) for plan in plans)
+    more = 0
+    for index in range(20):
+        _, _, before = plain.draw(0, index)
+        image, _, after = mixed.draw(0, index)
+        assert set(np.unique(before)) <= {0, 1}
+        more += len(np.unique(after)) > len(np.unique(before))
+        # Pixels between those of the source: an outline may be off by one.
+        assert ((image[0] > 0.5) == (after > 0)).mean() > 0.99
+        if name == "conglomerates":
+            np.testing.assert_array_equal(after[before > 0], before[before > 0])
+    assert more >= 5
+
+
 def rare_organ(folder) -> tuple[Prepared, ...]:
     """Two volumes: one with a tiny organ in a corner (and a large one), one without any."""
     samples = []
