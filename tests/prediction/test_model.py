@@ -211,6 +211,11 @@ def test_the_network_sees_volumes_as_they_are_prepared_for_training(
     # Beyond the image's far edges the tile goes on.
     inside = tuple(slice(size) for size in prepared.shape[1:])
     np.testing.assert_allclose(seen[0][(slice(None), *inside)], prepared, atol=1e-6)
+    model.networks[0].seen.clear()
+    model.predict_maps(
+        replace(image, spacing_um=None) if told else image, spacing_um=own_um if told else None
+    )
+    np.testing.assert_array_equal(model.networks[0].seen[0], seen)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import tifffile
 
 from echo import echo_plan
 from morula.data.layouts import open_dataset
+from morula.data.sample import Image
 from morula.errors import InputError
 from morula.labels.renumber import renumber
 from morula.planning.fingerprint import fingerprint
@@ -15,7 +16,7 @@ from morula.planning.planner import make_plan
 from morula.preprocessing import prepare as module
 from morula.preprocessing.geometry import resample_cubic
 from morula.preprocessing.intensity import normalize
-from morula.preprocessing.prepare import Prepared, name_modalities, prepare
+from morula.preprocessing.prepare import Prepared, name_modalities, prepare, to_working_grid
 from morula.targets.weights import unet_weight_map
 from synthetic import picture_of, touching_balls
 
@@ -80,6 +81,23 @@ def test_rescaled(root):
     assert np.load(item.labels).shape == shape
     assert len(np.unique(np.load(item.labels))) == len(np.unique(dataset.labels(dataset.samples[0])))
     assert item.diameter_px == pytest.approx(9, abs=1)
+
+
+def test_labels_show_the_planes_that_the_image_shows() -> None:
+    plan = echo_plan(
+        3,
+        scaling=Scaling(kind="spacing", spacing_um=(10.0, 1.0, 1.0), interpolation="cubic", diameter_px=12.0),
+        task="semantic",
+        representation={"kind": "class_distance"},
+    )
+    for plane, shown in enumerate([None, 0, None, 1, None, None, 2, None, 3, None]):
+        labels = np.zeros((10, 8, 8), np.int32)
+        labels[plane, 2:6, 2:6] = 1
+        image = Image(labels[None].astype(np.uint8), ("grey",), (4.0, 1.0, 1.0))
+        pixels, found = to_working_grid(image, labels, plan)
+        assert pixels.shape[1:] == found.shape == (4, 8, 8)
+        np.testing.assert_array_equal(found > 0, pixels[0] > 0.5)
+        assert np.flatnonzero(found.any((1, 2))).tolist() == ([] if shown is None else [shown])
 
 
 @pytest.mark.parametrize(

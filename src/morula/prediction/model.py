@@ -167,7 +167,7 @@ class Model:
         if given is not None and self.plan.task == "semantic":
             msg = "classes are found at a physical pixel size: give --pixel-size instead of --diameter."
             raise InputError(msg)
-        shape = self._shape(image, given, spacing_um)
+        shape = self._shape(image, given)
         zooms = np.divide(shape, image.pixels.shape[1:])
         zoom = float(np.prod(zooms) ** (1 / len(zooms)))
         if diameter_px == "auto" and is_estimated(self.plan) and (estimate := self._zoom(image)) != 1:
@@ -198,7 +198,9 @@ class Model:
             InputError: Dimensions, channels or pixel size do not fit the plan.
         """
         image = specimen(image, self.plan.channels)
-        pixels, normalizer = self._input(image, self._shape(image, diameter_px, spacing_um))
+        if spacing_um is not None:
+            image = replace(image, spacing_um=spacing_um)
+        pixels, normalizer = self._input(image, self._shape(image, diameter_px))
         normalized = pixels if normalizer is None else normalizer.apply(pixels)
         return self.maps_of(normalized, progress=progress)
 
@@ -230,9 +232,9 @@ class Model:
         grid = tile_grid(pixels.shape[1:], inference.tile_size, inference.overlap, divisors)
         return ensemble.bands(pixels, grid, heads, normalizer, progress)
 
-    def _shape(self, image: Image, diameter_px: float | None, spacing_um: Spacing | None) -> tuple[int, ...]:
+    def _shape(self, image: Image, diameter_px: float | None) -> tuple[int, ...]:
         """Spatial shape of the image on the working grid."""
-        return working_shape(image.pixels.shape[1:], self.plan, spacing_um or image.spacing_um, diameter_px)
+        return working_shape(image.pixels.shape[1:], self.plan, image.spacing_um, diameter_px)
 
     def _input(self, image: Image, shape: tuple[int, ...]) -> tuple[np.ndarray, Normalizer | None]:
         """The plan's channels on the working grid, in their own dtype, and how to normalise them.

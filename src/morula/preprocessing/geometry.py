@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Num
+from jaxtyping import Bool, Float32, Int64, Num
 from scipy import ndimage, sparse
 
 from morula.data.sample import RGB, Image
@@ -229,7 +229,7 @@ def interpolation_matrix(old: int, new: int, order: int, margin: int = 0) -> Mat
     """
     centre = (np.arange(new) + 0.5) * old / new
     if order == 0:
-        first, taps = np.floor(centre), np.ones((new, 1))
+        first, taps = nearest(old, new), np.ones((new, 1))
     else:
         first = np.floor(centre - 0.5)
         f = centre - 0.5 - first
@@ -245,6 +245,15 @@ def interpolation_matrix(old: int, new: int, order: int, margin: int = 0) -> Mat
     matrix = sparse.csr_array(entries, shape=(new, size))
     matrix.sum_duplicates()
     return matrix
+
+
+def nearest(old: int, new: int) -> Int64[np.ndarray, " new"]:
+    """The pixel of `old` ones in which the centre of each of `new` ones lies, over the same field.
+
+    >>> nearest(10, 4).tolist()
+    [1, 3, 6, 8]
+    """
+    return ((np.arange(new) + 0.5) * old / new).astype(np.int64)
 
 
 def along_axis(matrix: Matrix, array: Float32[np.ndarray, "*_"], axis: int) -> Float32[np.ndarray, "*_"]:

@@ -19,6 +19,7 @@ from morula.labels.resample import resample_labels
 from morula.planning.modality import FEATURES, features, modality_names
 from morula.planning.plan import Plan
 from morula.preprocessing.geometry import (
+    nearest,
     plane_axis,
     resample,
     resample_cubic,
@@ -29,7 +30,7 @@ from morula.preprocessing.intensity import normalize
 from morula.preprocessing.specimen import specimen
 from morula.types import Labels
 
-_FORMAT = 5
+_FORMAT = 6
 """Raised when the meaning of the cached arrays changes: older ones are then written anew."""
 
 
@@ -166,7 +167,11 @@ def to_working_grid(image: Image, labels: Labels | None, plan: Plan) -> tuple[np
     working = working_shape(shape, plan, image.spacing_um, None)
     pixels = normalize(select_channels(image, plan.channels), plan.normalization)
     if plan.scaling.interpolation == "cubic":
-        pixels = resample_cubic(pixels, working, plane_axis(plan, image.spacing_um))
+        across = plane_axis(plan, image.spacing_um)
+        pixels = resample_cubic(pixels, working, across)
+        if labels is not None and across is not None:
+            # The planes that the image shows.
+            labels = labels.take(nearest(shape[across], working[across]), across)
     else:
         pixels = resample(pixels, working)
     return pixels, None if labels is None else resample_labels(labels, working)
