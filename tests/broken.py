@@ -123,6 +123,7 @@ SPOILERS: dict[str, Callable[[Path], None]] = {
     "transparent pixels": lambda root: _see_through(_image(root)),
     "wrong shape": _relabel(lambda labels: labels[:, 1:]),
     "labels in colour": lambda root: _colour(root),
+    "lossy labels": lambda root: _compress(_labels(root)),
     "fractional labels": _relabel(lambda labels: labels / np.float32(2)),
     "negative ids": _relabel(lambda labels: _pixel(labels.astype(np.int16), -7)),
     "ids too large": _relabel(lambda labels: _pixel(labels.astype(np.uint32), 4_000_000_000)),
@@ -180,6 +181,12 @@ def _see_through(path: Path) -> None:
 def _colour(root: Path) -> None:
     labels = tifffile.imread(_labels(root)).astype(np.uint8)
     tifffile.imwrite(_labels(root), np.stack([labels] * 3, -1), photometric="rgb")
+
+
+def _compress(path: Path) -> None:
+    labels = tifffile.imread(path).astype(np.uint8)
+    path.unlink()
+    path.with_suffix(".jpg").write_bytes(imagecodecs.jpeg_encode(labels))
 
 
 def _ignore_all(root: Path) -> None:

@@ -84,22 +84,51 @@ def test_opaque_alpha_is_dropped_and_another_kept() -> None:
     np.testing.assert_array_equal(opaque.pixels, image[..., :3].transpose(2, 0, 1))
 
 
-def test_channel_names_come_from_the_option_then_the_file() -> None:
-    raw = Raw(np.zeros((2, 8, 9), np.uint8), "CYX", ("DAPI", "actin"))
-    assert arrange_image(raw, "a", None, None, None).channels == ("DAPI", "actin")
+def test_channel_names_come_from_the_file_or_the_option() -> None:
+    raw = Raw(np.zeros((2, 8, 9), np.uint8), "CYX")
+    assert arrange_image(raw, "a", None, None, None).channels == ("channel 0", "channel 1")
     assert arrange_image(raw, "a", None, ("n", "c"), None).channels == ("n", "c")
-    assert arrange_image(Raw(raw.pixels, "CYX"), "a", None, None, None).channels == ("channel 0", "channel 1")
     with pytest.raises(InputError, match="has 2 channels, but 3 names"):
         arrange_image(raw, "a", None, ("a", "b", "c"), None)
 
 
-def test_spacing_comes_from_the_option_then_the_file() -> None:
+def test_a_file_that_names_its_channels_is_never_contradicted() -> None:
+    raw = Raw(np.zeros((2, 8, 9), np.uint8), "CYX", ("Actin", "DAPI"))
+    assert arrange_image(raw, "a", None, None, None).channels == ("Actin", "DAPI")
+    assert arrange_image(raw, "a", None, ("actin", "dapi"), None).channels == ("actin", "dapi")
+    assert arrange_image(raw, "a", None, ("a", "b", "c"), None).channels == ("Actin", "DAPI")
+    assert arrange_image(raw, "a", None, ("cytoplasm", "nuclei"), None).channels == ("cytoplasm", "nuclei")
+    for given_names in (("DAPI", "Actin"), ("dapi", "tubulin")):
+        with pytest.raises(InputError, match=r"names its channels Actin, DAPI itself.*Leave out --channels"):
+            arrange_image(raw, "a", None, given_names, None)
+
+
+def test_colours_keep_their_names_beside_stains() -> None:
+    raw = Raw(np.zeros((8, 9, 3), np.uint8), "YXS")
+    assert arrange_image(raw, "a", None, ("dapi", "actin"), None).channels == ("red", "green", "blue")
+    assert arrange_image(raw, "a", None, ("x", "y", "z"), None).channels == ("x", "y", "z")
+
+
+def test_axes_are_for_files_that_have_as_many() -> None:
+    colour = Raw(np.zeros((8, 9, 3), np.uint8), "YXS")
+    assert arranged(colour, "CYX").shape == arranged(colour, "YXC").shape == (3, 8, 9)
+    stack = Raw(np.zeros((3, 8, 9), np.uint8), "ZYX")
+    assert arranged(stack, "CZYX").shape == arranged(stack, "ZYX").shape == (1, 3, 8, 9)
+    # A stack that is wrongly marked.
+    assert arranged(stack, "CYX").shape == (3, 8, 9)
+    assert arranged(Raw(np.zeros((8, 9), np.uint8), "YX"), "ZYX").shape == (1, 8, 9)
+    assert arranged(Raw(np.zeros((3, 8, 9), np.uint8), "TYX"), "ZYX").shape == (1, 3, 8, 9)
+
+
+def test_spacing_comes_from_the_file_or_the_option() -> None:
     raw = Raw(np.zeros((3, 8, 9), np.uint8), "ZYX", (), {"Z": 2.0, "Y": 0.5, "X": 0.25})
     assert arrange_image(raw, "a", None, None, None).spacing_um == (2.0, 0.5, 0.25)
-    assert arrange_image(raw, "a", None, None, (1.0,)).spacing_um == (1.0, 1.0, 1.0)
-    assert arrange_image(raw, "a", None, None, (3.0, 1.0, 1.0)).spacing_um == (3.0, 1.0, 1.0)
+    assert arrange_image(raw, "a", None, None, (0.5,)).spacing_um == (0.5, 0.5, 0.5)
     partly = Raw(raw.pixels, "ZYX", (), {"Y": 0.5, "X": 0.25})
     assert arrange_image(partly, "a", None, None, None).spacing_um is None
+    assert arrange_image(partly, "a", None, None, (3.0, 0.5, 0.25)).spacing_um == (3.0, 0.5, 0.25)
+    bare = Raw(raw.pixels, "ZYX")
+    assert arrange_image(bare, "a", None, None, (1.0,)).spacing_um == (1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.0,), (-1.0, 1.0, 1.0), (float("nan"),)])

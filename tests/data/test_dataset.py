@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from broken import make_dataset, write_png, write_tiff
-from morula.data.dataset import find_images
+from morula.data.dataset import find_images, foreign_notes
 from morula.data.layouts import open_dataset
 from morula.errors import InputError
 
@@ -96,6 +96,40 @@ def test_labels_of_a_data_set_and_earlier_results_are_no_images(tmp_path: Path) 
     assert [stem for stem, _ in find_images([tmp_path])] == ["images/0", "images/1"]
     assert [stem for stem, _ in find_images([tmp_path / "images"])] == ["0", "1"]
     assert [stem for stem, _ in find_images([tmp_path / "labels"])] == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "images"),
+    [
+        (["x_masks.tif", "x_cp_masks.png"], ["x.png"]),
+        (["sub/a_label.tif"], ["sub/a.png"]),
+        (["labelsTr/a.png", "labelsTs/b.png"], ["imagesTr/a_0000.png", "imagesTs/b_0000.png"]),
+        ([], ["a_label.tif", "b_mask.png", "sub/a.png", "labelsTr/c.png", "_mask.png"]),
+    ],
+)
+def test_labels_of_every_layout_are_no_images(tmp_path: Path, labels: list[str], images: list[str]) -> None:
+    for name in labels + images:
+        image(tmp_path / name)
+    found = find_images([tmp_path])
+    assert sorted(path.relative_to(tmp_path).as_posix() for _, path in found) == sorted(images)
+    every = [tmp_path / name for name in labels + images]
+    assert len(find_images(every)) == len(every)
+
+
+def test_images_of_kinds_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    for name in ("a.png", "b.csv", "c.txt", ".d.czi", "e.zarr/f.czi"):
+        image(tmp_path / name)
+    assert foreign_notes([tmp_path, tmp_path / "a.png"]) == ()
+    (tmp_path / "x.CZI").touch()
+    assert foreign_notes([tmp_path])[0].startswith("1 file of another kind was passed over (.czi); export it")
+    image(tmp_path / "sub" / "y.nd2")
+    image(tmp_path / "sub" / "z.nd2")
+    (note,) = foreign_notes([tmp_path, tmp_path / "sub"])
+    assert note.startswith("3 files of other kinds were passed over (.czi, .nd2); export them as OME-TIFF")
+    (tmp_path / "a.png").unlink()
+    (tmp_path / "e.zarr").rename(tmp_path / ".e.zarr")
+    with pytest.raises(InputError, match=r"no images in .* 3 files of other kinds were passed over"):
+        find_images([tmp_path])
 
 
 def test_equal_stems_of_two_folders_are_told_apart(tmp_path: Path) -> None:

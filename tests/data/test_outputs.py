@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from morula.data.outputs import claim
+from morula.data.outputs import claim, keep_apart
 from morula.errors import InputError
 
 
@@ -41,3 +41,13 @@ def test_scores_of_a_run_belong_to_the_run(tmp_path: Path):
     claim(tmp_path, "a training run")
     with pytest.raises(InputError, match="a training run"):
         claim(tmp_path, "an evaluation")
+
+
+@pytest.mark.parametrize("out", ["a/labels", "a/labels/scores", "./a/../a/labels/"])
+def test_results_go_not_among_label_files(tmp_path: Path, out: str):
+    (tmp_path / "a/labels").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"folder of label files.*Choose a folder beside it with -o"):
+        keep_apart(tmp_path / out, [tmp_path / "other", tmp_path / "a/labels"])
+    keep_apart(tmp_path / "a", [tmp_path / "a/labels"])
+    keep_apart(tmp_path / "a/scores", [tmp_path / "a/labels"])
+    keep_apart(tmp_path / "a/labels2", [tmp_path / "a/labels"])

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 
 from morula.data.formats import write_labels
 from morula.errors import InputError
-from morula.evaluation.pairing import pair_files, predictions_of
+from morula.evaluation.pairing import look_like_intensities, pair_files, plain_folders, predictions_of
+from synthetic import touching_balls
 
 
 def write(folder: Path, *names: str) -> Path:
@@ -46,6 +48,23 @@ def test_what_predict_wrote_counts_by_its_labels(tmp_path: Path):
     write(tmp_path / "p" / "labels", "a")
     write(tmp_path / "p" / "overlays", "a")
     assert ids(tmp_path / "p", write(tmp_path / "t", "a")) == ["a"]
+
+
+@pytest.mark.parametrize("given", ["p", "p/labels"])
+def test_only_what_a_prediction_lists_counts(tmp_path: Path, given: str):
+    write(tmp_path / "p" / "labels", "a", "b", "deep/c", "failed")
+    rows = [{"id": id_, "image": "-", "labels": f"labels/{id_}.tif"} for id_ in ("a", "deep/c")]
+    record = {"key": "0", "images": [*rows, {"id": "failed", "image": "-", "failure": "broken"}]}
+    (tmp_path / "p/run.json").write_text(json.dumps(record))
+    pairing = pair_files(tmp_path / given, write(tmp_path / "t", "a", "b", "deep/c", "failed"))
+    assert [sample.id for sample, _ in pairing.pairs] == ["a", "deep/c"]
+    assert pairing.without_prediction == ("b", "failed")
+    (tmp_path / "p/run.json").write_text('{"key": "0", "images": []}')
+    with pytest.raises(InputError, match="holds no label files"):
+        pair_files(tmp_path / given, tmp_path / "t")
+    for other in ("[]", '{"images": []}'):
+        (tmp_path / "p/run.json").write_text(other)
+        assert ids(tmp_path / given, tmp_path / "t") == ["a", "b", "deep/c", "failed"]
 
 
 def test_two_files_pair_whatever_their_names(tmp_path: Path):
@@ -104,3 +123,22 @@ def test_predictions_are_found_for_ids(dataset: Path, predicted: Path):
     assert set(found) == {"a", "plate <1>/c & d"}
     with pytest.raises(InputError, match="missing cannot be read"):
         predictions_of(predicted / "missing", ["a"])
+
+
+def test_plain_folders_hold_label_files_and_nothing_else(dataset: Path, predicted: Path, tmp_path: Path):
+    plain = write(tmp_path / "plain", "a")
+    given = (predicted, dataset, plain, plain / "a.tif", tmp_path / "missing", dataset / "labels")
+    assert plain_folders(*given) == [plain, dataset / "labels"]
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_images_are_told_from_labels(ndim: int):
+    rng = np.random.default_rng(0)
+    noisy = rng.poisson(50, (40,) * ndim).astype(np.int32)
+    assert look_like_intensities(noisy)
+    assert not look_like_intensities(touching_balls(ndim))
+    # Two classes, one object, nothing: many pieces alone are no image.
+    assert not look_like_intensities((noisy > 50).astype(np.int32) + 1)
+    assert not look_like_intensities(np.zeros((9,) * ndim, np.int32))
+    # Every pixel an object of its own.
+    assert not look_like_intensities(np.arange(1, 10**ndim + 1, dtype=np.int32).reshape((10,) * ndim))

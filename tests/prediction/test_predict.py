@@ -1,6 +1,8 @@
 import csv
 import errno
 import json
+import os
+import shutil
 import time
 import zipfile
 from collections.abc import Callable
@@ -113,6 +115,112 @@ def test_images_of_an_earlier_call_stay_in_the_table(run: Path, images: Path, tm
     predict([images / "a.png"], out, model=run)
     assert set(objects_in(out)) == {"a", "b"}
     assert [row["id"] for row in json.loads((out / "run.json").read_text())["images"]] == ["a", "b"]
+
+
+def plate_of(folder: Path, seed: int) -> Path:
+    """Two images; the second is the same in all plates. Times are equal, as in unzipped archives."""
+    folder.mkdir()
+    for name, number in (("a.npy", seed), ("b.npy", 7)):
+        labels = touching_balls(2, shape=60, radius=7)
+        labels[labels % 2 == number % 2] = 0
+        np.save(folder / name, picture_of(labels, number))
+        os.utime(folder / name, (1e9, 1e9))
+    return folder
+
+
+def test_another_image_of_the_same_name_size_and_time_is_not_taken_for_a_finished_one(
+    run: Path, tmp_path: Path
+):
+    first, second = (plate_of(tmp_path / name, seed) for seed, name in enumerate(("zA", "zB")))
+    out = tmp_path / "out"
+    predict(first, out, model=run)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for diameter in ("auto", 12.0):
+        with pytest.raises(InputError, match=r"zA/a\.npy, and .*zB/a\.npy is another .* with -o"):
+            predict(second, out, model=run, diameter=diameter)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    # Equal content is the same image.
+    assert predict(second / "b.npy", out, model=run).skipped == 1
+    shutil.rmtree(out / "labels")
+    assert predict(second, out, model=run).skipped == 0
+
+
+def test_images_that_moved_are_known_again(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    predict(images, out, model=run)
+    moved = images.rename(tmp_path / "moved")
+    assert predict(moved, out, model=run).skipped == 3
+    rows = json.loads((out / "run.json").read_text())["images"]
+    assert {Path(row["image"]).parts[-2] for row in rows} == {"moved", "sub"}
+    assert {row["files"][0] for row in rows} == {str(path) for path in moved.rglob("*.png")}
+    cv2.imwrite(str(moved / "a.png"), np.zeros((30, 30), np.uint8))
+    assert predict(moved, out, model=run).skipped == 2
+
+
+def test_results_of_another_model_are_replaced_or_refused(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    predict(images, out, model=run, export=("roi",))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=r"results of b and 1 more, which .*morula predict .* with -o"):
+        predict(images / "a.png", out, model=run, diameter=12.0)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    predict(images, out, model=run, diameter=12.0)
+    assert not list((out / "rois").rglob("*.zip"))
+    assert set(objects_in(out)) == {"a", "b", "sub/a"}
+
+
+@pytest.mark.parametrize("images_key", ["nothing", None, [1, {"id": "a"}], [{"other": "tool"}]])
+def test_a_record_of_another_program_does_no_harm(
+    images_key: object, run: Path, images: Path, tmp_path: Path
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "run.json").write_text(json.dumps({"images": images_key}))
+    assert predict(images, out, model=run).done == 3
+
+
+def test_a_model_that_cannot_be_loaded_costs_no_results(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object, **__: object) -> None:
+        raise InputError("by hand")
+
+    out = tmp_path / "out"
+    predict(images, out, model=run)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    monkeypatch.setattr(Model, "load", fail)
+    with pytest.raises(InputError, match="by hand"):
+        predict(images, out, model=run, diameter=12.0)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_the_engine_is_that_of_each_image(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from echo import Echo
+
+    out = tmp_path / "out"
+    predict(images / "a.png", out, model=run)
+    other = Model("run", echo_plan(), (Echo(),), engine="onnxruntime")
+    monkeypatch.setattr(Model, "load", lambda path, device, **_: other)
+    assert predict(images, out, model=run).skipped == 1
+    record = json.loads((out / "run.json").read_text())
+    engines = {row["id"]: (row["engine"], row.get("precision")) for row in record["images"]}
+    assert engines == {
+        "a": ("torch", "float32"),
+        "b": ("onnxruntime", None),
+        "sub/a": ("onnxruntime", None),
+    }
+    assert "engine" not in record
+
+
+def test_what_fails_now_keeps_no_results_of_before(run: Path, images: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    predict(images, out, model=run, export=("geojson",))
+    (images / "b.png").write_text("this is no image")
+    assert predict(images, out, model=run).done == 2
+    assert not list(out.rglob("b.*"))
+    assert set(objects_in(out)) == {"a", "sub/a"}
 
 
 def test_a_bad_image_is_named_and_the_others_are_done(run: Path, images: Path, tmp_path: Path):
@@ -309,6 +417,14 @@ def test_what_looks_wrong_in_an_image_is_told(run: Path, images: Path, tmp_path:
     assert warning.startswith(f"{images / 'c.npy'} holds NaN or infinity in 1 of 1600 values")
     assert predict([images], out, model=run).warnings == summary.warnings
     assert warning in PredictReport.load(out).page()
+
+
+def test_files_of_other_kinds_are_told(run: Path, images: Path, tmp_path: Path):
+    assert predict(images, tmp_path / "out", model=run).notes == ()
+    (images / "sub/c.czi").touch()
+    summary = predict(images, tmp_path / "out", model=run)
+    assert "passed over (.czi)" in summary.notes[0]
+    assert json.loads((tmp_path / "out/run.json").read_text())["notes"] == list(summary.notes)
 
 
 def test_missing_inputs_and_models_are_refused(run: Path, tmp_path: Path):

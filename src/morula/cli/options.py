@@ -34,7 +34,7 @@ Axes = Annotated[
     typer.Option(metavar="AXES", help="Order of the axes, such as YXC, where files do not say."),
 ]
 Channels = Annotated[
-    str | None, typer.Option(metavar="NAME,...", help="Names of the channels, where the file does not say.")
+    str | None, typer.Option(metavar="NAME,...", help="Names of the channels, where files do not name them.")
 ]
 PixelSize = Annotated[
     str | None,

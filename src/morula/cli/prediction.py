@@ -21,6 +21,7 @@ from morula.cli.options import (
 )
 from morula.cli.scores import parse_iou, show_comparison, show_levels, show_scores
 from morula.cli.terminal import Progress, fail, say, shorten, show_table
+from morula.errors import InputError
 
 if TYPE_CHECKING:
     from morula.prediction.record import PredictSummary
@@ -136,6 +137,8 @@ def predict(
     before = f", {summary.skipped} of them before" if summary.skipped else ""
     objects = sum(row.n_objects for row in summary.rows)
     say(f"{summary.done} of {len(summary.rows)} images done{before}; {objects} objects.")
+    for note in summary.notes:
+        fail(note, style="yellow")
     if summary.zooms:
         low, high = min(summary.zooms), max(summary.zooms)
         by = f"{low:g}" if low == high else f"{low:g} to {high:g}"
@@ -203,10 +206,28 @@ def evaluate(
     if "comparison" in metrics:
         show_comparison(metrics["comparison"])
     say(f"Report: {out / 'report.html'}")
+    if not any(row.get("tp_50", 1) for row in metrics["images"]):
+        _hint_at_images(predicted, truth)
     for what, names in (("prediction", metrics["without_prediction"]), ("truth", metrics["without_truth"])):
         if names:
             fail(f"{len(names)} without {what}, not scored: {shorten(names)}", style="yellow")
     exit_with_failures(metrics["failed"])
+
+
+def _hint_at_images(predicted: Path, truth: Path) -> None:
+    """Where nothing matches: say so if one of the first two label files looks like an image."""
+    from morula.data.formats import read_labels
+    from morula.evaluation.pairing import look_like_intensities, pair_files
+
+    pairing = pair_files(predicted, truth)
+    sample, file = pairing.pairs[0]
+    for path in (file, *sample.labels[:1]):
+        try:
+            doubtful = look_like_intensities(read_labels(path))
+        except InputError:
+            continue
+        if doubtful:
+            fail(f"{path} looks like an image, not like labels: each value lies in many pieces.", "yellow")
 
 
 def receptive_field(

@@ -16,6 +16,9 @@ from morula.types import PathLike, Spacing
 
 _RGBA = (*RGB, "alpha")
 
+_UNNAMED = {"grey", "channel 0"}
+"""Names that stand for channels without one."""
+
 MICROMETRES = {
     "µm": 1.0,
     "μm": 1.0,
@@ -62,12 +65,14 @@ def arrange_image(
 ) -> Image:
     """The image in `raw`, channels first, with what the user says about it put before what the file says.
 
-    An alpha channel that is the same everywhere (opaque) says nothing and is dropped; one that varies is kept
-    as the channel ``alpha``. Axes of length one that are not ``Y`` or ``X`` are dropped, save a ``Z``
-    that `axes` names.
+    But for what is meant for other files: colours stay colours, axes that are fewer or more stay as they
+    are, and names that the file has in another order are refused. An alpha channel
+    that is the same everywhere (opaque) says nothing and is dropped; one that varies is kept as the channel
+    ``alpha``. Axes of length one that are not ``Y`` or ``X`` are dropped, save a ``Z`` that `axes` names.
 
     Raises:
-        InputError: Axes are ambiguous, or `axes`, `channels` or `spacing_um` do not fit the file.
+        InputError: Axes are ambiguous, or `axes`, `channels` or `spacing_um` do not fit the file, or
+            contradict it.
     """
     pixels, letters = _settle(raw, name, axes)
     if "C" in letters and "S" in letters:
@@ -84,7 +89,7 @@ def arrange_image(
         pixels = pixels[np.newaxis]
     names = raw.channels
     if colours:
-        pixels, names = _drop_opaque(pixels)
+        pixels, names = _drop_opaque(pixels, names)
     names = _channel_names(len(pixels), names, channels, name)
     spatial = "ZYX" if "Z" in letters else "YX"
     return Image(_usable(pixels, name), names, _spacing(raw, spatial, spacing_um, name))
@@ -129,7 +134,7 @@ def _settle(raw: Raw, name: str, axes: str | None) -> tuple[np.ndarray, str]:
     pixels, letters = (raw.pixels, raw.axes) if axes is None else _by_option(raw, name, axes.upper())
     if axes is None and letters == "?" * pixels.ndim and pixels.ndim >= 2:
         letters = _planar(pixels.shape)
-    always = "ZYX" if axes else "YX"
+    always = "ZYX" if axes and "Z" in axes.upper() else "YX"
     keep = [i for i, letter in enumerate(letters) if pixels.shape[i] > 1 or letter in always]
     pixels = pixels.reshape([pixels.shape[i] for i in keep])
     letters = "".join(letters[i] for i in keep)
@@ -158,7 +163,7 @@ def _planar(shape: tuple[int, ...]) -> str:
 
 
 def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
-    """Pixels and letters as the user names them; axes of length one may be left out."""
+    """Pixels and letters as the user names them; lengths of one may be left out."""
     if set(axes) - set("CSZYXT") or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes):
         _refuse(
             "wrong option",
@@ -166,6 +171,8 @@ def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
             "S (RGB samples) or T, once.",
             "Give one letter per axis of the array, in its order, such as ZYX.",
         )
+    if _is_other(raw, axes):
+        return raw.pixels, raw.axes
     for pixels in (raw.pixels, raw.pixels.squeeze()):
         if pixels.ndim == len(axes):
             return pixels, axes
@@ -178,13 +185,20 @@ def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
     )
 
 
+def _is_other(raw: Raw, axes: str) -> bool:
+    """Whether a file names its axes and `axes` is not meant for it: of colours, or of other axes."""
+    long = zip(raw.axes, raw.pixels.shape, strict=True)
+    own = "".join(letter for letter, length in long if length > 1 or letter in "YX")
+    return not {"?", "T"} & set(raw.axes) and ("S" in own or len(axes) != len(own))
+
+
 def _is_constant(pixels: np.ndarray) -> bool:
     return bool((pixels == pixels.flat[0]).all())
 
 
-def _drop_opaque(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+def _drop_opaque(pixels: np.ndarray, names: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Colour samples ``(S, ...)`` without an alpha that says nothing, and their names."""
-    names = {1: ("grey",), 2: ("grey", "alpha"), 3: RGB, 4: _RGBA}.get(len(pixels), ())
+    names = names or {1: ("grey",), 2: ("grey", "alpha"), 3: RGB, 4: _RGBA}.get(len(pixels), ())
     if names[-1:] == ("alpha",) and _is_constant(pixels[-1]):
         return pixels[:-1], names[:-1]
     return pixels, names
@@ -193,17 +207,25 @@ def _drop_opaque(pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
 def _channel_names(
     count: int, own: tuple[str, ...], given: tuple[str, ...] | None, name: str
 ) -> tuple[str, ...]:
-    if given is not None and len(given) != count:
+    said = len(own) == count and len(set(own)) == count and not _UNNAMED & set(own)
+    if given is None or (said and len(given) != count):
+        if said or len(own) == count == len(set(own)):
+            return own
+        return ("grey",) if count == 1 else tuple(f"channel {index}" for index in range(count))
+    if len(given) != count:
         _refuse(
             "wrong option",
             f"{name}: has {count} channels, but {len(given)} names were given ({', '.join(given)}).",
             "Name each channel once with --channels or 'channels' in dataset.toml.",
         )
-    if given is not None:
-        return given
-    if len(own) == count and len(set(own)) == count:
-        return own
-    return ("grey",) if count == 1 else tuple(f"channel {index}" for index in range(count))
+    mine, theirs = ([each.casefold() for each in names] for names in (own, given))
+    if said and mine != theirs and set(mine) & set(theirs):
+        _refuse(
+            "wrong option",
+            f"{name}: names its channels {', '.join(own)} itself, but {', '.join(given)} was given.",
+            "Leave out --channels (or 'channels' in dataset.toml), or give the names in the file's order.",
+        )
+    return given
 
 
 def _usable(pixels: np.ndarray, name: str) -> np.ndarray:
@@ -221,8 +243,8 @@ def _usable(pixels: np.ndarray, name: str) -> np.ndarray:
 
 def _spacing(raw: Raw, spatial: str, given: Spacing | None, name: str) -> Spacing | None:
     if given is None:
-        sizes = [raw.sizes_um.get(letter, 0.0) for letter in spatial]
-        return tuple(sizes) if all(math.isfinite(size) and size > 0 for size in sizes) else None
+        own = tuple(raw.sizes_um.get(letter, 0.0) for letter in spatial)
+        return own if all(math.isfinite(size) and size > 0 for size in own) else None
     if len(given) == 1:
         given = given * len(spatial)
     if len(given) != len(spatial) or not all(math.isfinite(size) and size > 0 for size in given):

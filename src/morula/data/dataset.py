@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,16 @@ IMAGE_FOLDERS = ("images", "imgs", "image", "img")
 LABEL_FOLDERS = ("labels", "masks", "label", "mask")
 """Names of a folder of labels."""
 
+LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
+"""What label files may add to the name of their image (NeurIPS CellSeg, Cellpose), the longest first."""
+
+FOREIGN_SUFFIXES = tuple(
+    """.avif .bif .btf .cr2 .czi .dcm .dng .dv .exr .flex .gif .heic .heif .ics .ims .j2k .jp2 .jpx .lif .lsm
+    .mha .mhd .mrxs .mvd2 .nd2 .ndpi .nef .nrrd .oib .oif .oir .pbm .pgm .ppm .psd .qptiff .scn .stk .svs .tga
+    .vms .vsi .webp .zvi""".split()  # noqa: SIM905 - a list would take forty lines
+)
+"""Suffixes of microscopes, scanners, cameras and pictures that are not read from a folder."""
+
 RESULT_FOLDERS = ("labels", "overlays")
 """Names of the folders of label files and pictures that a prediction writes beside its ``run.json``."""
 
@@ -26,6 +36,9 @@ UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 
 CHANNEL_FILE = re.compile(r"(.+)_(\d{4})")
 """Stem of a file that holds one channel, as nnU-Net names it: case and number of the channel."""
+
+_PARTNERS = {"labelsTr": ("imagesTr",), "labelsTs": ("imagesTs",)}
+"""Folders of labels, as nnU-Net names them, and those of their images."""
 
 GROUP_COLUMNS = ("group", "patient", "field")
 """Index columns that say which samples belong together; the first one present counts."""
@@ -137,10 +150,10 @@ def images_below(folder: Path) -> list[Path]:
     Raises:
         InputError: A folder cannot be read, or a name is not UTF-8.
     """
-    return _images_below(folder, ())
+    return [_printable(path) for path in _files_below(folder, is_image_name)]
 
 
-def _images_below(folder: Path, above: tuple[Path, ...]) -> list[Path]:
+def _files_below(folder: Path, wanted: Callable[[Path], bool], above: tuple[Path, ...] = ()) -> list[Path]:
     found: list[Path] = []
     try:
         entries = sorted(folder.iterdir())
@@ -154,9 +167,9 @@ def _images_below(folder: Path, above: tuple[Path, ...]) -> list[Path]:
         zarr = entry.name.lower().endswith(".zarr")
         if entry.is_dir() and not zarr:
             if entry.resolve() not in inside:
-                found += _images_below(entry, inside)
-        elif is_image_name(entry) and entry.is_dir() == zarr:
-            found.append(_printable(entry))
+                found += _files_below(entry, wanted, inside)
+        elif wanted(entry) and entry.is_dir() == zarr:
+            found.append(entry)
     return found
 
 
@@ -186,8 +199,9 @@ def id_of(path: Path, folder: Path) -> str:
 def find_images(paths: Sequence[Path]) -> list[tuple[str, Path]]:
     """Images to predict.
 
-    In a folder that is a data set (``images`` beside ``labels``) only the images count, and results of an
-    earlier prediction (a folder with ``run.json``) are passed over.
+    In a folder that is a data set (``images`` beside ``labels``, ``imagesTr`` beside ``labelsTr``, ``a.png``
+    beside ``a_masks.tif``) only the images count, and results of an earlier prediction (a folder with
+    ``run.json``) are passed over.
 
     Args:
         paths: Files and folders; folders are searched at any depth.
@@ -207,7 +221,8 @@ def find_images(paths: Sequence[Path]) -> list[tuple[str, Path]]:
             raise InputError(msg)
         if path.is_dir() and not path.name.lower().endswith(".zarr"):
             every = images_below(path)
-            files = [file for file in every if not _passed_over(file, path)]
+            names = {file.parent / stem_of(file) for file in every}
+            files = [file for file in every if not (_passed_over(file, path) or _is_mask(file, names))]
             passed_over += len(every) - len(files)
             found += [(id_of(file, path), path.resolve().name, file) for file in files]
         else:
@@ -216,6 +231,7 @@ def find_images(paths: Sequence[Path]) -> list[tuple[str, Path]]:
         msg = f"no images in {', '.join(map(str, paths))}."
         if passed_over:
             msg += f" {passed_over} are labels, or lie in results of a prediction (a folder with run.json)."
+        msg += "".join(f" {note}" for note in foreign_notes(paths))
         raise InputError(f"{msg} Known suffixes: {' '.join(sorted(IMAGE_SUFFIXES))}.")
     once = {path.resolve(): (stem, root, path) for stem, root, path in reversed(found)}.values()
     roots: dict[str, set[str]] = defaultdict(set)
@@ -240,10 +256,39 @@ def refuse_twins(named: Iterable[tuple[str, Path]]) -> None:
         seen[stem] = path
 
 
+def foreign_notes(paths: Iterable[Path]) -> tuple[str, ...]:
+    """What to tell of files in folders that look like images of kinds that cannot be read; empty: none do.
+
+    Raises:
+        InputError: A folder cannot be read.
+    """
+    folders = [path for path in paths if path.is_dir() and not path.name.lower().endswith(".zarr")]
+    found = {file for folder in folders for file in _files_below(folder, _is_foreign)}
+    if not found:
+        return ()
+    suffixes = ", ".join(sorted({file.suffix.lower() for file in found}))
+    files = "1 file of another kind was" if len(found) == 1 else f"{len(found)} files of other kinds were"
+    them = "it" if len(found) == 1 else "them"
+    return (f"{files} passed over ({suffixes}); export {them} as OME-TIFF (volumes of a scanner: NIfTI).",)
+
+
+def _is_foreign(path: Path) -> bool:
+    return path.suffix.lower() in FOREIGN_SUFFIXES
+
+
+def _is_mask(file: Path, names: set[Path]) -> bool:
+    """Whether `file` is named as the labels of an image beside it; `names`: all images, without suffix."""
+    stem = stem_of(file)
+    return any(
+        stem.endswith(ending) and file.parent / stem.removesuffix(ending) in names for ending in LABEL_ENDINGS
+    )
+
+
 def _passed_over(file: Path, root: Path) -> bool:
     for folder in file.relative_to(root).parents:
         whole = root / folder
-        if folder.name in LABEL_FOLDERS and any((whole.parent / name).is_dir() for name in IMAGE_FOLDERS):
+        partners = IMAGE_FOLDERS if folder.name in LABEL_FOLDERS else _PARTNERS.get(folder.name, ())
+        if any((whole.parent / name).is_dir() for name in partners):
             return True
         if folder.name and (whole / "run.json").exists():
             return True

@@ -73,6 +73,9 @@ def read_image(
 ) -> Image:
     """Read one image; what is given by option goes before what the file says.
 
+    But for what is meant for other files of a folder: colours stay colours, axes that are fewer or more than
+    the option's stay as they are, and channel names that the file has in another order are refused.
+
     Args:
         path: The file, or one file per channel (each with a single channel and the same shape).
         axes: One letter of ``C Z Y X`` (``S``: RGB samples) per axis of the stored array, in its order.
@@ -84,7 +87,8 @@ def read_image(
         dropped.
 
     Raises:
-        InputError: The file is missing, damaged or of an unknown format, or its axes are ambiguous.
+        InputError: The file is missing, damaged or of an unknown format, its axes are ambiguous, or the
+            file contradicts an option.
     """
     if isinstance(path, PathLike):
         return arrange_image(_read(Path(path)), str(path), axes, channels, spacing_um)
@@ -98,9 +102,13 @@ def read_image(
                 " channel per file and equal shapes. Export the channels again."
             )
             raise BadFileError("wrong shape", msg)
-    joined = Raw(np.concatenate([part.pixels for part in parts]), "CZYX" if parts[0].ndim == 3 else "CYX")
-    known = spacing_um or parts[0].spacing_um
-    return arrange_image(joined, show(path), joined.axes, channels, known)
+    names = tuple(part.channels[0] for part in parts)
+    joined = Raw(
+        np.concatenate([part.pixels for part in parts]),
+        "CZYX" if parts[0].ndim == 3 else "CYX",
+        () if "grey" in names else names,
+    )
+    return arrange_image(joined, show(path), joined.axes, channels, spacing_um or parts[0].spacing_um)
 
 
 def as_image(
@@ -170,7 +178,7 @@ def read_ids(path: PathLike, *, axes: str | None = None) -> np.ndarray:
     if Path(path).is_file() and read_start(Path(path), 3) == _JPEG_MAGIC:
         msg = f"{path} is a JPEG, whose compression changes ids. Export the labels anew as TIFF or PNG."
         raise BadFileError("lossy labels", msg)
-    return arrange_labels(_read(Path(path)), str(path), axes)
+    return arrange_labels(_read(Path(path), as_numbers=True), str(path), axes)
 
 
 def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) -> Labels:
@@ -205,12 +213,13 @@ def to_labels(pixels: np.ndarray, name: str, ignore_label: int | None = None) ->
     return labels
 
 
-def write_labels(path: PathLike, labels: Labels) -> None:
-    """Write instance ids as a zstd-compressed TIFF, uint16, or uint32 beyond 65,535; all of it or nothing.
+def write_labels(path: PathLike, labels: Labels, spacing_um: Spacing | None = None) -> None:
+    """Write instance ids as a deflate-compressed TIFF, uint16, or uint32 beyond 65,535; all of it or nothing.
 
     Args:
         path: Ends in ``.tif`` or ``.tiff``; missing folders are made.
         labels: Ids ``(*spatial)``, none negative.
+        spacing_um: Micrometres per pixel and spatial axis; those along y and x are written, if any are.
 
     Raises:
         InputError: Negative ids, another suffix, or the disk is full or read-only.
@@ -224,10 +233,10 @@ def write_labels(path: PathLike, labels: Labels) -> None:
         raise InputError(msg)
     wide = labels.size > 0 and labels.max() > np.iinfo(np.uint16).max
     with write_atomic(path) as part:
-        write_tiff(part, labels.astype(np.uint32 if wide else np.uint16), "ZYX"[-labels.ndim :])
+        write_tiff(part, labels.astype(np.uint32 if wide else np.uint16), "ZYX"[-labels.ndim :], spacing_um)
 
 
-def _read(path: Path) -> Raw:
+def _read(path: Path, *, as_numbers: bool = False) -> Raw:
     """The array of a file by its suffix; raster images and TIFF by their content."""
     name = path.name.lower()
     if is_zarr(path):
@@ -242,4 +251,6 @@ def _read(path: Path) -> Raw:
         return read_numpy(path)
     if is_nifti(path):
         return read_nifti(path)
-    return read_tiff(path) if read_start(path, 4) in _TIFF_MAGIC else read_raster(path)
+    if read_start(path, 4) in _TIFF_MAGIC:
+        return read_tiff(path, as_numbers=as_numbers)
+    return read_raster(path)

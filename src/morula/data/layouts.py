@@ -9,6 +9,7 @@ from typing import Any
 from morula.data.dataset import (
     CHANNEL_FILE,
     IMAGE_FOLDERS,
+    LABEL_ENDINGS,
     LABEL_FOLDERS,
     UNLABELLED_FOLDERS,
     Dataset,
@@ -21,9 +22,6 @@ from morula.data.ome_zarr import labels_inside
 from morula.data.sample import Sample
 from morula.errors import InputError
 from morula.types import PathLike, Spacing
-
-LABEL_ENDINGS = ("_cp_masks", "_masks", "_mask", "_labels", "_label")
-"""What label files may add to the name of their image (NeurIPS CellSeg, Cellpose), the longest first."""
 
 _OPENERS = (*IMAGE_FOLDERS, "imagesTr")
 """Folders by which a data set is known."""

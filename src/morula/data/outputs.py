@@ -1,5 +1,6 @@
 """Output folders: each holds one kind of work, so that none destroys what another one made."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -39,3 +40,25 @@ def claim(folder: Path, own: Kind) -> None:
             )
             raise InputError(msg)
         return
+
+
+def keep_apart(folder: Path, labels: Iterable[Path]) -> None:
+    """Refuse an output folder that is, or lies in, a folder of label files.
+
+    Pictures written there would be read as labels the next time.
+
+    Args:
+        folder: May be missing.
+        labels: Folders of label files.
+
+    Raises:
+        InputError: Names both folders.
+    """
+    place = folder.resolve()
+    for other in labels:
+        if place.is_relative_to(other.resolve()):
+            msg = (
+                f"{folder} is, or lies in, {other}, a folder of label files; pictures there would be"
+                " read as labels the next time. Choose a folder beside it with -o."
+            )
+            raise InputError(msg)

@@ -34,7 +34,7 @@ class Image:
         """One channel alone, a view of the pixels.
 
         Args:
-            channel: Its name, or its number, counted from 0.
+            channel: Its name, or its number, counted from 0; capitals do not count where that leaves one.
 
         Raises:
             InputError: There is no such channel.
@@ -44,9 +44,11 @@ class Image:
             ('dapi',)
         """
         numbers = [str(number) for number in range(len(self.channels))]
-        for known in (self.channels, numbers):
-            if channel in known:
-                place = known.index(channel)
+        folded = [name.casefold() for name in self.channels]
+        alike = folded if folded.count(channel.casefold()) == 1 else []
+        for known, wanted in ((self.channels, channel), (numbers, channel), (alike, channel.casefold())):
+            if wanted in known:
+                place = known.index(wanted)
                 return replace(self, pixels=self.pixels[place : place + 1], channels=(self.channels[place],))
         msg = (
             f"the image has no channel {channel!r}; it has {', '.join(self.channels)}."

@@ -8,12 +8,12 @@ from typing import Any
 
 from morula.data.files import write_atomic
 from morula.data.formats import read_labels
-from morula.data.outputs import claim
+from morula.data.outputs import claim, keep_apart
 from morula.data.sample import Image, Sample
 from morula.errors import InputError
 from morula.evaluation.evaluate_classes import classes_of, compare_cases, read_run, score_cases
 from morula.evaluation.metrics import iou_levels, score_image
-from morula.evaluation.pairing import Pairing, Progress, pair_files
+from morula.evaluation.pairing import Pairing, Progress, pair_files, plain_folders
 from morula.evaluation.pictures import WorstPictures
 from morula.evaluation.semantic import summarize_classes
 from morula.evaluation.summary import ScoredImage, compare_predictions, summarize
@@ -55,10 +55,11 @@ def evaluate(  # noqa: PLR0913 - each is an option of the verb
 
     Raises:
         InputError: Nothing can be scored: missing folders, no pairs, every file unreadable, unknown column,
-            an IoU threshold that is not above 0 and at most 1.
+            an IoU threshold that is not above 0 and at most 1; or `out` is, or lies in, a folder of labels.
     """
     predicted, truth, out = Path(predicted), Path(truth), Path(out)
     claim(out, "an evaluation")
+    keep_apart(out, plain_folders(predicted, truth, *([Path(compare)] if compare else [])))
     levels = iou_levels(iou)
     pairing = pair_files(predicted, truth, select)
     other = pair_files(Path(compare), truth, select) if compare else None

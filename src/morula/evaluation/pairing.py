@@ -5,14 +5,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from morula.data.dataset import IMAGE_FOLDERS, LABEL_FOLDERS, Dataset, id_of, images_below
+import numpy as np
+
+from morula.data.dataset import IMAGE_FOLDERS, LABEL_ENDINGS, LABEL_FOLDERS, Dataset, id_of, images_below
 from morula.data.formats import stem_of
-from morula.data.layouts import LABEL_ENDINGS, open_dataset
+from morula.data.layouts import open_dataset
 from morula.data.sample import Sample
 from morula.errors import InputError
+from morula.labels.components import connected_components
+from morula.prediction.record import listed_labels
+from morula.types import Labels
 
 Progress = Callable[[int, int], None]
 """Called with how many images are done, and how many there are."""
+
+_FEWEST_VALUES, _FEWEST_PIECES = 16, 5
+"""Of an image: different values, and pieces of each on average."""
 
 
 @dataclass(frozen=True)
@@ -100,19 +108,44 @@ def find_truth(truth: Path) -> Dataset:
 
 
 def predicted_files(predicted: Path) -> dict[str, Path]:
-    """Predicted label files by their id.
+    """Predicted label files by their id; beside the record of a prediction, only those that it lists.
 
     Raises:
-        InputError: There are none.
+        InputError: There are none, or the record is broken.
     """
     if predicted.is_file():
         return {stem_of(predicted): predicted}
     folder = predicted / "labels" if (predicted / "labels").is_dir() else predicted
     files = images_below(folder)
+    if folder.name == "labels" and (listed := listed_labels(folder.parent)) is not None:
+        # Others are left over, of another model perhaps.
+        files = [path for path in files if path in listed]
     if not files:
         msg = f"{folder} holds no label files. Give a folder of them, or what `morula predict` wrote."
         raise InputError(msg)
     return {id_of(path, folder): path for path in files}
+
+
+def plain_folders(*given: Path) -> list[Path]:
+    """Those that are folders of label files alone: no data set, nothing that `morula predict` wrote."""
+    return [
+        path for path in given if path.is_dir() and not (path / "labels").is_dir() and not _is_laid_out(path)
+    ]
+
+
+def look_like_intensities(labels: Labels) -> bool:
+    """Whether `labels` are rather the pixels of an image: many values, each in many pieces.
+
+    Args:
+        labels: Ids ``(*spatial)``.
+    """
+    values = np.unique(labels[labels > 0]).size
+    return values >= _FEWEST_VALUES and int(connected_components(labels).max()) >= _FEWEST_PIECES * values
+
+
+def _is_laid_out(folder: Path) -> bool:
+    signs = ("dataset.toml", "dataset.json", "index.csv", "images", "imgs", "imagesTr")
+    return any((folder / name).exists() for name in signs) or any(folder.glob("*/masks"))
 
 
 def _as_dataset(folder: Path) -> Dataset | None:
@@ -121,8 +154,7 @@ def _as_dataset(folder: Path) -> Dataset | None:
     Raises:
         InputError: It has a folder of images but no labels: the images must not be taken for labels.
     """
-    signs = ("dataset.toml", "dataset.json", "index.csv", "images", "imgs", "imagesTr")
-    if not any((folder / name).exists() for name in signs) and not any(folder.glob("*/masks")):
+    if not _is_laid_out(folder):
         return None
     dataset = open_dataset(folder)
     if not dataset.labelled and any((folder / name).is_dir() for name in (*IMAGE_FOLDERS, "imagesTr")):

@@ -121,7 +121,8 @@ class PredictReport:
         )
 
     def _warnings(self) -> Html:
-        messages = [message for row in self.done for message in row.get("warnings", ())]
+        messages = list(self.run.get("notes") or ())
+        messages += [message for row in self.done for message in row.get("warnings", ())]
         title = counted(len(messages), "warning")
         return name_list("warning", title, [("", message) for message in messages]) if messages else Html("")
 
@@ -195,6 +196,8 @@ class PredictReport:
         names = {"model": "Model", "plan_hash": "Plan", "weights_hash": "Weights", "device": "Device"}
         names |= {"started": "Started", "seconds": "Wall time, s"}
         rows += [(label, node("code", number(run[key]))) for key, label in names.items() if run.get(key)]
+        engines = sorted({str(row["engine"]) for row in self.done if row.get("engine")})
+        rows += [("Engine", node("code", ", ".join(engines)))] if engines else []
         versions = run.get("versions") or {}
         if isinstance(versions, Mapping) and versions:
             listed = ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from morula.data.axes import show
+from morula.data.dataset import foreign_notes
 from morula.data.files import make_folder, write_atomic
 from morula.data.formats import read_image, write_labels
 from morula.data.image_checks import check_image
@@ -37,9 +38,12 @@ from morula.prediction.record import (
     Options,
     PredictSummary,
     Record,
+    digest_of,
     peak_memory_mb,
+    places_of,
     stamp_of,
 )
+from morula.prediction.scale import check_diameter
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, fingerprint_of, read_plan
 from morula.spec import nearest
@@ -53,6 +57,9 @@ else:
 
 EXPORTS = {"roi": "rois/{}.zip", "geojson": "geojson/{}.geojson"}
 """What ``export`` may name, and where it goes."""
+
+RESULTS = ("labels/{}.tif", "labels/{}.nii.gz", "overlays/{}.jpg", *EXPORTS.values())
+"""Every file that an image may leave in the output folder."""
 
 Result = tuple[ImageRow, list[dict[str, Any]]]
 """An image's row in the record, and its objects' rows in the table."""
@@ -84,6 +91,8 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
 ) -> PredictSummary:
     """Segment images; images that an earlier run finished with the same model and options are skipped.
 
+    Results of images that are predicted again (they, the model or options changed) are removed first.
+
     Writes ``labels/ID.tif`` (classes of a NIfTI image: ``labels/ID.nii.gz``), ``overlays/ID.jpg``,
     ``measurements.csv``, ``images.csv`` and ``run.json`` into `out`, each file as a whole or not at all. An
     image that cannot be read or segmented is recorded and the others go on.
@@ -109,9 +118,11 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
 
     Raises:
         InputError: No images, an unknown model, device, engine, mirror or export; or `out` cannot be written,
-            holds something else, or is being worked in.
+            holds something else (results of other images of the same names, or of other images by another
+            model or with other options, too), or is being worked in.
     """
     start = time.monotonic()
+    check_diameter(diameter)
     for name in export:
         if name not in EXPORTS:
             msg = f"unknown export {nearest(name, list(EXPORTS))}"
@@ -126,24 +137,27 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     found = find_inputs(wanted, read_plan(find_folder(model)).channels, channels=channels, axes=axes)
     spacing = (pixel_size,) if isinstance(pixel_size, int | float) else pixel_size
     options = Options(axes, channels, only_channel, spacing, diameter, device, engine, mirror, tuple(export))
-    header = _header(given, out, model, options)
+    header = {**_header(given, out, model, options), "notes": foreign_notes(given)}
     with hold(make_folder(out)):
         record = Record.resume(out, header)
+        record.meet(found)
         todo = [each for each in found if not record.finished(each, _exports(each.id, export))]
+        threads = 1 + max(1, workers)
+        # Before anything is removed: a model may fail to load.
+        loaded = _load(model, options, min(threads, len(found))) if todo else None
         for each in todo:
-            record.rows.pop(each.id, None)
+            record.discard(each.id, (name.format(each.id) for name in RESULTS))
         record.save(now=True)
         job = _Job(out, options, record, Measurements(out, record.rows))
-        if todo:
-            threads = 1 + max(1, workers)
-            loaded = _load(model, options, record, min(threads, len(found)))
+        if loaded is not None:
             job.run(todo, loaded, threads, progress, len(found))
         record.header["seconds"] = round(time.monotonic() - start, 3)
         record.header["peak_memory_mb"] = peak_memory_mb()
         record.save(now=True)
         record.save_table()
     rows = tuple(record.rows[each.id] for each in found)
-    return PredictSummary(out, rows, len(found) - len(todo), time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return PredictSummary(out, rows, len(found) - len(todo), seconds, header["notes"])
 
 
 def _as_paths(images: PathLike | Sequence[PathLike] | Mapping[str, PathLike]) -> list[Path] | dict[str, Path]:
@@ -167,15 +181,12 @@ def _check_out(out: Path, images: Sequence[Path]) -> None:
     claim(out, "a prediction")
 
 
-def _load(model: str | Path, options: Options, record: Record, streams: int) -> Model:
+def _load(model: str | Path, options: Options, streams: int) -> Model:
     from morula.prediction.model import Model
 
     loaded = Model.load(model, options.device, engine=options.engine, streams=streams)
     if options.mirror:
         loaded = loaded.mirroring(options.mirror)
-    record.header["engine"] = loaded.engine
-    if loaded.engine == "torch":
-        record.header["precision"] = loaded.precision
     return loaded
 
 
@@ -281,7 +292,10 @@ class _Job:
         self, source: Input, model: Model, progress: Callable[[int, int], None]
     ) -> tuple[ImageRow, tuple[Image, Segmentation] | None]:
         warnings = (source.warning,) if source.warning else ()
-        row = ImageRow(source.id, show(source.files), stamp_of(source.files), warnings=warnings)
+        files = source.files
+        row = ImageRow(
+            source.id, show(files), places_of(files), stamp_of(files), digest_of(files), warnings=warnings
+        )
         try:
             image = self._read(source.files)
             size = int(np.prod(image.pixels.shape[1:]))
@@ -294,7 +308,9 @@ class _Job:
                 check_rois(found.labels)
         except Exception as error:  # one bad image must not stop the others
             return _failed(row, error), None
-        return replace(row, megapixels=round(size / 1e6, 4), zoom=round(found.zoom, 4)), (image, found)
+        precision = model.precision if model.engine == "torch" else None
+        row = replace(row, zoom=round(found.zoom, 4), engine=model.engine, precision=precision)
+        return replace(row, megapixels=round(size / 1e6, 4)), (image, found)
 
     def _write(self, row: ImageRow, file: Path, image: Image, found: Segmentation) -> Result:
         """All files of one image, the first of which is `file`."""
@@ -309,7 +325,7 @@ class _Job:
         names = {"labels": f"labels/{row.id}{self._suffix(file)}", "overlay": f"overlays/{row.id}.jpg"}
         try:
             if names["labels"].endswith(".tif"):
-                write_labels(self.out / names["labels"], found.labels)
+                write_labels(self.out / names["labels"], found.labels, image.spacing_um)
             else:
                 write_nifti_labels(self.out / names["labels"], found.labels, file)
             write_picture(self.out / names["overlay"], picture)

@@ -9,11 +9,12 @@ import resource
 import shlex
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from morula.data.axes import show
 from morula.data.files import write_text
 from morula.errors import InputError
 from morula.prediction.inputs import Input
@@ -80,8 +81,14 @@ class ImageRow:
     image: str
     """The file that was read, as messages show it: of several the first, and how many more."""
 
+    files: tuple[str, ...] = ()
+    """Where its files lie, whole and without links: another image of this id is not taken for it."""
+
     stamp: str = ""
     """Size and time of change of its files: a changed one is predicted again."""
+
+    digest: str = ""
+    """Of what is in its files: by it they are known again in another place."""
 
     failure: str | None = None
     """Why there is no result; None when there is one."""
@@ -109,6 +116,12 @@ class ImageRow:
     least_certain: tuple[dict[str, float | int], ...] = ()
     """Label, confidence and centroid of the objects to look at first."""
 
+    engine: str | None = None
+    """What ran the network: rows of several calls may differ."""
+
+    precision: str | None = None
+    """Numbers that the network computed with, where torch ran it."""
+
     megapixels: float = 0.0
     seconds: float = 0.0
 
@@ -128,6 +141,9 @@ class PredictSummary:
 
     seconds: float
     """Wall time of this call."""
+
+    notes: tuple[str, ...] = ()
+    """What was passed over."""
 
     @property
     def done(self) -> int:
@@ -158,6 +174,23 @@ def stamp_of(files: Sequence[Path]) -> str:
         return ""
 
 
+def places_of(files: Sequence[Path]) -> tuple[str, ...]:
+    """Where files lie, whole and without links."""
+    return tuple(str(path.resolve()) for path in files)
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """Thirty-two hexadecimal digits of what is in files; empty for folders (Zarr) and what cannot be read."""
+    whole = hashlib.sha256()
+    try:
+        for path in files:
+            with path.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+    except OSError:
+        return ""
+    return whole.hexdigest()[:32]
+
+
 def peak_memory_mb() -> float:
     """The most memory that this process has held so far, in megabytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -178,29 +211,89 @@ class Record:
     rows: dict[str, ImageRow] = field(default_factory=dict)
     """By image id."""
 
+    replaced: dict[str, ImageRow] = field(default_factory=dict)
+    """Finished images of an earlier run with another key, by id: their results are to go."""
+
+    earlier: str = ""
+    """Command of the earlier run."""
+
     _saved: float = 0.0
     _cost: float = 0.0
 
     @classmethod
     def resume(cls, folder: Path, header: dict[str, Any]) -> "Record":
-        """A record that keeps the finished images of an earlier run with the same key."""
-        record = cls(folder, header)
+        """A record that keeps the finished images of an earlier run with the same key.
+
+        Raises:
+            InputError: The earlier record is broken.
+        """
         table = _read(folder / FILE)
-        if table.get("key") == header["key"]:
-            known = {item.name for item in dataclasses.fields(ImageRow)}
-            for entry in table.get("images", []):
-                row = ImageRow(**{name: _frozen(value) for name, value in entry.items() if name in known})
-                if row.failure is None:
-                    record.rows[row.id] = row
+        record = cls(folder, header, earlier=table.get("command", ""))
+        finished = record.rows if table.get("key") == header["key"] else record.replaced
+        finished.update({row.id: row for row in _rows(table) if row.failure is None})
         return record
+
+    def meet(self, found: Sequence[Input]) -> None:
+        """Compare the images of a call with the results that are there; moved files are known again.
+
+        Raises:
+            InputError: Results of another image of the same id are there, or results by another model or with
+                other options that this call would not replace.
+        """
+        left = sorted(self.replaced.keys() - {each.id for each in found})
+        left = [id_ for id_ in left if self._stands(self.replaced[id_])]
+        if left:
+            more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+            msg = (
+                f"{self.folder} holds results of {left[0]}{more}, which this call was not asked for, by"
+                f" another model or with other options ({self.earlier}). Choose another folder with -o, or"
+                " name those images, too, to have all results replaced."
+            )
+            raise InputError(msg)
+        for source in found:
+            self._meet(source)
+
+    def _meet(self, source: Input) -> None:
+        row = self.rows.get(source.id) or self.replaced.get(source.id)
+        if row is None or not row.files or row.files == places_of(source.files) or not self._stands(row):
+            return
+        if not row.digest or row.digest != digest_of(source.files):
+            msg = (
+                f"{self.folder} holds results of {row.files[0]}, and {source.files[0]} is another image of"
+                f" the same name {source.id!r}. Choose another folder with -o."
+            )
+            raise InputError(msg)
+        if source.id in self.rows:
+            files = source.files
+            self.rows[source.id] = replace(
+                row, image=show(files), files=places_of(files), stamp=stamp_of(files)
+            )
+
+    def _stands(self, row: ImageRow) -> bool:
+        return row.labels is not None and (self.folder / row.labels).is_file()
 
     def finished(self, source: Input, exports: tuple[str, ...]) -> bool:
         """Whether an image has all its results and has not changed since."""
         row = self.rows.get(source.id)
-        if row is None or row.stamp != stamp_of(source.files):
+        if row is None or (row.files, row.stamp) != (places_of(source.files), stamp_of(source.files)):
             return False
         wanted = [row.labels, row.overlay, *exports]
         return all(name is not None and (self.folder / name).is_file() for name in wanted)
+
+    def discard(self, id_: str, results: Iterable[str]) -> None:
+        """Forget an image and remove its results, lest they be taken for those of what comes now.
+
+        Raises:
+            InputError: A file cannot be removed.
+        """
+        self.rows.pop(id_, None)
+        self.replaced.pop(id_, None)
+        for path in (self.folder / name for name in results):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                msg = f"{path} cannot be removed: {error.strerror or error}. Choose another folder with -o."
+                raise InputError(msg) from error
 
     def save_table(self) -> None:
         """Write ``images.csv``: one row per image, for a spreadsheet.
@@ -232,6 +325,18 @@ class Record:
         self._cost = self._saved - start
 
 
+def listed_labels(folder: Path) -> set[Path] | None:
+    """Label files that the record in `folder` knows; None where no prediction left one.
+
+    Raises:
+        InputError: The record is broken.
+    """
+    table = _read(folder / FILE)
+    if "key" not in table:
+        return None
+    return {folder / row.labels for row in _rows(table) if row.labels}
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -241,6 +346,17 @@ def _read(path: Path) -> dict[str, Any]:
         msg = f"{path} is broken: {error}. Delete it, or choose another output folder."
         raise InputError(msg) from error
     return table if isinstance(table, dict) else {}
+
+
+def _rows(table: dict[str, Any]) -> list[ImageRow]:
+    """The rows of a record; what another program calls so is none of them."""
+    known = {item.name for item in dataclasses.fields(ImageRow)}
+    entries = table.get("images")
+    return [
+        ImageRow(**{name: _frozen(value) for name, value in entry.items() if name in known})
+        for entry in (entries if isinstance(entries, list) else ())
+        if isinstance(entry, dict) and {"id", "image"} <= entry.keys()
+    ]
 
 
 def _frozen(value: Any) -> Any:
