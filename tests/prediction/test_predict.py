@@ -433,6 +433,9 @@ def test_missing_inputs_and_models_are_refused(run: Path, tmp_path: Path):
     (tmp_path / "void").mkdir()
     with pytest.raises(InputError, match="no images"):
         predict([tmp_path / "void"], tmp_path / "out", model=run)
+    for wrong in ({"axes": "QQ"}, {"diameter": -1.0}, {"mirror": "left"}):
+        with pytest.raises(InputError, match=r"expected each of Y and X|object diameter|unknown mirror"):
+            predict([tmp_path / "void"], tmp_path / "out", model=run, **wrong)
     assert not (tmp_path / "out").exists()
 
 

@@ -154,6 +154,22 @@ def _settle(raw: Raw, name: str, axes: str | None) -> tuple[np.ndarray, str]:
     return pixels, letters
 
 
+def check_axes(axes: str) -> None:
+    """Refuse what names no axes.
+
+    Raises:
+        InputError: Unknown or repeated letters, or one of ``Y`` and ``X`` is missing.
+    """
+    letters = set(axes.upper())
+    if letters - set("CSZYXT") or len(letters) < len(axes) or not {"Y", "X"} <= letters:
+        _refuse(
+            "wrong option",
+            f"--axes {axes} (or axes in dataset.toml): expected each of Y and X, and perhaps Z, C, "
+            "S (RGB samples) or T, once.",
+            "Give one letter per axis of the array, in its order, such as ZYX.",
+        )
+
+
 def _planar(shape: tuple[int, ...]) -> str:
     """Letters of an array without metadata: known only if at most two axes are longer than one."""
     long = [index for index, length in enumerate(shape) if length > 1]
@@ -164,13 +180,7 @@ def _planar(shape: tuple[int, ...]) -> str:
 
 def _by_option(raw: Raw, name: str, axes: str) -> tuple[np.ndarray, str]:
     """Pixels and letters as the user names them; lengths of one may be left out."""
-    if set(axes) - set("CSZYXT") or len(set(axes)) < len(axes) or not {"Y", "X"} <= set(axes):
-        _refuse(
-            "wrong option",
-            f"--axes {axes} (or axes in dataset.toml): expected each of Y and X, and perhaps Z, C, "
-            "S (RGB samples) or T, once.",
-            "Give one letter per axis of the array, in its order, such as ZYX.",
-        )
+    check_axes(axes)
     if _is_other(raw, axes):
         return raw.pixels, raw.axes
     for pixels in (raw.pixels, raw.pixels.squeeze()):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from morula.data.axes import show
+from morula.data.axes import check_axes, show
 from morula.data.dataset import foreign_notes
 from morula.data.files import make_folder, write_atomic
 from morula.data.formats import read_image, write_labels
@@ -123,6 +123,8 @@ def predict(  # noqa: PLR0913 - one parameter per option of the command
     """
     start = time.monotonic()
     check_diameter(diameter)
+    if axes is not None:
+        check_axes(axes)
     for name in export:
         if name not in EXPORTS:
             msg = f"unknown export {nearest(name, list(EXPORTS))}"

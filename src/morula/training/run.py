@@ -334,7 +334,7 @@ def _sound(run: Run, dataset: Dataset, progress: Progress) -> tuple[Sample, ...]
     sound = tuple(sample for sample in dataset.samples if sample.id not in report.unusable)
     if not any(sample.labels for sample in sound):
         errors = [problem for problem in found if problem.severity == "error"]
-        first = f" First: {errors[0].path}: {errors[0].message}" if errors else ""
+        first = f" First: {errors[0].message}" if errors else ""
         msg = (
             f"{dataset.root} has no sound labelled image to train on "
             f"({len(dataset.samples)} images, {len(errors)} errors; morula check lists them).{first}"
