@@ -41,7 +41,7 @@ def _finite(image: Image, path: Path) -> tuple[str, str]:
     if bad:
         return (
             "NaN or infinity",
-            f"{path} holds NaN or infinity in {bad} of {image.pixels.size} values; they will be read as 0."
+            f"{path} holds NaN or infinity in {bad} of {image.pixels.size} values; they count as the channel's median."
             " Export it again if they are no mere padding.",
         )
     return "", ""
