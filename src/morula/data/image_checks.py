@@ -41,8 +41,8 @@ def _finite(image: Image, path: Path) -> tuple[str, str]:
     if bad:
         return (
             "NaN or infinity",
-            f"{path} holds NaN or infinity in {bad} of {image.pixels.size} values; they count as the channel's median."
-            " Export it again if they are no mere padding.",
+            f"{path} holds NaN or infinity in {bad} of {image.pixels.size} values, which"
+            " count as the channel's median. Export it again if they are no mere padding.",
         )
     return "", ""
 
