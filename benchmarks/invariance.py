@@ -62,6 +62,21 @@ def _in_blue(pixels: np.ndarray) -> np.ndarray | None:
     return np.concatenate([rng.integers(0, 4, (2, *pixels.shape[1:]), np.uint8), pixels])
 
 
+def _among_stains(pixels: np.ndarray) -> np.ndarray | None:
+    """A dark grey image in the blue of a composite, cytoplasm in green around it, fibres in red; or None."""
+    if len(pixels) > 1 or np.median(pixels) >= 128:
+        return None
+    rng = np.random.default_rng(zlib.crc32(pixels.tobytes()))
+    low, high = np.percentile(pixels, (1, 99.8))
+    inside = (pixels[0] > low + 0.3 * (high - low)).astype(np.float32)
+    grain = cv2.GaussianBlur(rng.random(inside.shape, np.float32), (0, 0), 2)
+    fibres = np.abs(cv2.GaussianBlur(rng.standard_normal(inside.shape, np.float32), (0, 0), 6, sigmaY=1))
+    green = cv2.GaussianBlur(inside, (0, 0), 7) * (0.6 + 0.8 * grain)
+    red = cv2.GaussianBlur(inside, (0, 0), 12) * fibres
+    others = [(220 * plane / max(plane.max(), 1e-6)).astype(np.uint8) for plane in (red, green)]
+    return np.stack([*others, pixels[0]])
+
+
 CHANGES: dict[str, Change] = {
     "inverted": lambda pixels: 255 - pixels,
     "dimmed to a half": lambda pixels: (pixels // 2).astype(np.uint8),
@@ -74,6 +89,7 @@ CHANGES: dict[str, Change] = {
     "turned by 90 degrees": _turned,
     "beside a scale bar": _with_scale_bar,
     "shown in blue": _in_blue,
+    "in a composite": _among_stains,
     "enlarged by 1.25": lambda pixels: resample(pixels, [round(1.25 * n) for n in pixels.shape[1:]]),
 }
 """Name to a change of 8-bit pixels ``(C, y, x)``; what cannot be changed so gives None."""

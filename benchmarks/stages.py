@@ -35,7 +35,7 @@ P = "morula.prediction."
 STAGES = {
     "start and record": (P + "predict:_load", P + "record:Record.save"),
     "read": (P + "predict:read_image",),
-    "estimate the scale": (P + "model:estimate_zoom",),
+    "estimate the scale": (P + "model:find_zoom",),
     "normalise": ("morula.preprocessing.intensity:Normalizer.measure",
                   "morula.preprocessing.intensity:Normalizer.apply"),
     "network": (P + "ensemble:Ensemble._forward",),

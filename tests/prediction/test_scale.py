@@ -19,9 +19,9 @@ from morula.prediction.scale import (
     Look,
     busiest,
     check_diameter,
-    estimate_zoom,
     find_zoom,
     is_estimated,
+    looks_at,
     usual_diameter,
     window_at,
 )
@@ -172,7 +172,8 @@ def test_no_window_is_larger_than_the_bound(factor: float, tmp_path: Path):
         labels[:5, :5] = 1
         return Segmentation(labels, {1: 0.9})
 
-    zoom = estimate_zoom(pixels, plan, Normalizer.measure(pixels, plan.normalization), segment)
+    look = looks_at(pixels, plan, Normalizer.measure(pixels, plan.normalization), segment)
+    zoom = find_zoom(look, usual_diameter(plan))
     assert max(max(shape) for shape in seen) <= SIDE_PX + 1
     assert len(seen) <= 6
     assert zoom in (0.125, 0.25, 0.5, 1, 2, 4)

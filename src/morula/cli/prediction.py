@@ -143,6 +143,12 @@ def predict(
         low, high = min(summary.zooms), max(summary.zooms)
         by = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         say(f"{len(summary.zooms)} resampled by {by}, to the scale that the model knows.")
+    if summary.stains:
+        colours = ", ".join(sorted(set(summary.stains)))
+        say(
+            f"{len(summary.stains)} composites of stains, looked at in one colour alone ({colours});"
+            " --only-channel chooses another."
+        )
     _show_first(summary, out)
     say(f"Report: {out / 'report.html'}")
     show_warnings(summary.warnings)

@@ -1,7 +1,7 @@
 """A trained model: image in, instances with confidence out. Imports torch."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,19 @@ from morula.prediction.ensemble import (
 )
 from morula.prediction.large import coarsest, cut_blocks, decode_blocks
 from morula.prediction.reliability import judge
-from morula.prediction.scale import Diameter, check_diameter, estimate_zoom, is_estimated
+from morula.prediction.scale import (
+    Diameter,
+    Look,
+    check_diameter,
+    find_zoom,
+    is_estimated,
+    looks_at,
+    usual_diameter,
+)
 from morula.prediction.scorer import Scorer
 from morula.prediction.segmentation import Segmentation
 from morula.prediction.shipped import find_folder, read_plan, weight_files
+from morula.prediction.stains import stain_of
 from morula.prediction.tiles import tile_grid
 from morula.preprocessing.geometry import (
     plane_axis,
@@ -155,6 +164,10 @@ class Model:
             spacing_um: Pixel size per axis; the image's own when not given.
             progress: Called with tiles done and all tiles.
 
+        Returns:
+            With the colour that was looked at alone where the image is a composite of stains
+            (`morula.prediction.stains`).
+
         Raises:
             InputError: Dimensions, channels or pixel size do not fit the plan; or no diameter is given.
         """
@@ -170,19 +183,23 @@ class Model:
         shape = self._shape(image, given)
         zooms = np.divide(shape, image.pixels.shape[1:])
         zoom = float(np.prod(zooms) ** (1 / len(zooms)))
-        if diameter_px == "auto" and is_estimated(self.plan) and (estimate := self._zoom(image)) != 1:
+        channel = stain_of(image, self.plan, lambda part: self._looks(part)(zoom / self.plan.scaling.factor))
+        if channel is not None:
+            image = image.only(channel)
+        if diameter_px == "auto" and is_estimated(self.plan):
+            estimate = find_zoom(self._looks(image), usual_diameter(self.plan))
             shape = tuple(max(1, round(side * estimate)) for side in shape)
             zoom *= estimate
-        return replace(self._segment(image, shape, progress), zoom=zoom)
+        return replace(self._segment(image, shape, progress), zoom=zoom, channel=channel)
 
-    def _zoom(self, image: Image) -> float:
-        """Estimated from the image, relative to the trained scale."""
+    def _looks(self, image: Image) -> Callable[[float], Look | None]:
+        """What the model finds in a window of the image, by zoom relative to the trained scale."""
         pixels = select_channels(image, self.plan.channels)
         normalizer = Normalizer.measure(pixels, self.plan.normalization)
         # What is compared are plain scores: a scorer is about objects, not about how well a scale suits.
         plain = replace(self.mirroring("none"), scorer=None)
         segment = partial(plain._instances, normalizer=normalizer, progress=None)
-        return estimate_zoom(pixels, self.plan, normalizer, segment)
+        return looks_at(pixels, self.plan, normalizer, segment)
 
     def predict_maps(
         self,

@@ -311,7 +311,8 @@ class _Job:
         except Exception as error:  # one bad image must not stop the others
             return _failed(row, error), None
         precision = model.precision if model.engine == "torch" else None
-        row = replace(row, zoom=round(found.zoom, 4), engine=model.engine, precision=precision)
+        seen = {"zoom": round(found.zoom, 4), "channel": found.channel}
+        row = replace(row, **seen, engine=model.engine, precision=precision)
         return replace(row, megapixels=round(size / 1e6, 4)), (image, found)
 
     def _write(self, row: ImageRow, file: Path, image: Image, found: Segmentation) -> Result:

@@ -27,7 +27,10 @@ FILE = "run.json"
 TABLE = "images.csv"
 """Name of the table of images in the output folder."""
 
-COLUMNS = ("id", "n_objects", "median_diameter_px", "mean_confidence", "reliability", "look_first", "failure")
+COLUMNS = (
+    *("id", "n_objects", "median_diameter_px", "channel", "mean_confidence"),
+    *("reliability", "look_first", "failure"),
+)
 """Of the table: `ImageRow` fields, and why an image should be looked at first."""
 
 _SAVE_EVERY_S = 2.0
@@ -103,6 +106,9 @@ class ImageRow:
     zoom: float = 1.0
     """Working pixels per pixel of the image: by how much it was resampled before the network saw it."""
 
+    channel: str | None = None
+    """The only colour that the network saw of a composite of stains."""
+
     n_objects: int = 0
     median_diameter_px: float | None = None
     mean_confidence: float | None = None
@@ -159,6 +165,11 @@ class PredictSummary:
     def zooms(self) -> tuple[float, ...]:
         """Of every image that was resampled."""
         return tuple(row.zoom for row in self.rows if row.failure is None and row.zoom != 1)
+
+    @property
+    def stains(self) -> tuple[str, ...]:
+        """Colours that were looked at alone, one for each such image."""
+        return tuple(row.channel for row in self.rows if row.failure is None and row.channel is not None)
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -119,13 +119,15 @@ def is_estimated(plan: Plan) -> bool:
     return plan.ndim == 2 and plan.task == "instances" and plan.scaling.kind == "native"
 
 
-def estimate_zoom(
+def looks_at(
     pixels: np.ndarray,
     plan: Plan,
     normalizer: Normalizer,
     segment: Callable[[np.ndarray], Segmentation],
-) -> float:
-    """The zoom, relative to the trained scale, at which the model is surest of the objects of an image.
+) -> Callable[[float], Look | None]:
+    """What a model finds in the busiest window of an image, by zoom relative to the trained scale.
+
+    None where the window has too few pixels.
 
     Args:
         pixels: ``(C, y, x)``, the plan's channels on the grid of the image.
@@ -143,7 +145,7 @@ def estimate_zoom(
             return None
         return Look.of(segment(resample(pixels[(slice(None), *window)], shape)), zoom)
 
-    return find_zoom(look, usual_diameter(plan))
+    return look
 
 
 def usual_diameter(plan: Plan) -> float:

@@ -19,6 +19,9 @@ class Segmentation:
     zoom: float = 1.0
     """At which scale the model saw the image: working pixels per pixel of the image."""
 
+    channel: str | None = None
+    """The only colour that the model looked at, see `morula.prediction.stains`; None: all that it knows."""
+
     unexplained: float = 0.0
     """Share of the foreground probability that lies outside the objects."""
 
