@@ -146,7 +146,7 @@ def predict(
     if summary.stains:
         colours = ", ".join(sorted(set(summary.stains)))
         say(
-            f"{len(summary.stains)} composites of stains, looked at in one colour alone ({colours});"
+            f"Composites of stains, looked at in one colour alone: {len(summary.stains)} ({colours});"
             " --only-channel chooses another."
         )
     _show_first(summary, out)
