@@ -469,6 +469,27 @@ def test_one_channel_of_several_is_segmented_and_all_are_measured(run: Path, tmp
     assert "no channel 'dapi'; it has channel 0, channel 1" in (missing.rows[0].failure or "")
 
 
+def test_the_colour_of_a_composite_that_was_looked_at_is_told(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stain = picture_of(touching_balls(2, shape=60, radius=7))
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in/grey.tif", stain)
+    tifffile.imwrite(
+        tmp_path / "in/mix.tif", np.stack([stain // 3, stain[::-1], stain], -1), photometric="rgb"
+    )
+    colours = {("red", "green", "blue"): "blue"}
+    monkeypatch.setattr("morula.prediction.model.stain_of", lambda image, *_: colours.get(image.channels))
+    summary = predict(tmp_path / "in", tmp_path / "out", model=run)
+    grey, mix = (read_labels(summary.out / str(row.labels)) for row in summary.rows)
+    np.testing.assert_array_equal(grey, mix)
+    assert [row.channel for row in summary.rows] == [None, "blue"]
+    assert summary.stains == ("blue",)
+    rows = list(csv.DictReader((summary.out / "images.csv").read_text().splitlines()))
+    assert [row["channel"] for row in rows] == ["", "blue"]
+    assert "colour alone" in PredictReport.load(summary.out).page()
+
+
 def test_a_pixel_size_gives_micrometres(run: Path, images: Path, tmp_path: Path):
     predict([images / "a.png"], tmp_path / "out", model=run, pixel_size=0.5)
     row = table_of(tmp_path / "out")[0]
