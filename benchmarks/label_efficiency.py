@@ -7,8 +7,8 @@ and from it one student by each method. As students cost time beyond their teach
 supervised training with the budgets of both. With ``--steps N`` in place of budgets a teacher has N steps,
 each of a student's two rounds as many, and ``longer`` 3 N. All are scored on the test images, which nothing
 else sees. What lies in OUT already is kept: a killed call goes on. OUT/label_efficiency.json and .csv hold
-the DSB score of each number and method, mean and deviation over seeds; the gain over ``supervised`` is the
-mean over seeds and test images, its interval the bootstrap over test images.
+the DSB score of each number and method, mean and deviation over seeds, .svg draws it; the gain over
+``supervised`` is the mean over seeds and test images, its interval the bootstrap over test images.
 """
 
 import argparse
@@ -135,8 +135,39 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+NAMES = {
+    "supervised": "supervised: the teacher",
+    "longer": "supervised, as long as all",
+    "iterative": "iterative self-training",
+    "st++": "ST++",
+}
+"""Of the methods, for people."""
+
+
+def draw(lines: list[dict[str, Any]], path: Path) -> None:
+    """DSB score over the number of labelled objects, a line for each method; bars are seeds' deviations."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 4), layout="constrained")
+    axes = figure.subplots()
+    for method, name in NAMES.items():
+        found = [line for line in lines if line["method"] == method]
+        if found:
+            x, y = [line["objects"] for line in found], [line["dsb"] for line in found]
+            axes.errorbar(x, y, [line["deviation"] for line in found], marker="o", capsize=3, label=name)
+    axes.set(xscale="log", xlabel="labelled objects", ylabel="DSB score")
+    ticks = sorted({line["objects"] for line in lines})
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with write_atomic(path) as part:
+        figure.savefig(part, format=path.suffix[1:])
+
+
 def write_table(out: Path, lines: list[dict[str, Any]]) -> None:
-    """``label_efficiency.json`` and ``.csv``."""
+    """``label_efficiency.json``, ``.csv`` and ``.svg``."""
+    draw(lines, out / "label_efficiency.svg")
     with write_atomic(out / "label_efficiency.json") as part:
         part.write_text(json.dumps(lines, indent=1), encoding="utf-8")
     with write_atomic(out / "label_efficiency.csv") as part, part.open("w", newline="") as file:
