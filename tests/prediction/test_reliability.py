@@ -176,7 +176,7 @@ def test_doubts_in_words():
     labels = np.zeros((40, 40), np.int32)
     labels[4:16, 4:16] = 1
     pixels = np.zeros((1, 40, 40))
-    sure, plan = Segmentation(labels, {1: 0.9}, 1.0, 0.05, 0.01), echo_plan()
+    sure, plan = Segmentation(labels, {1: 0.9}, unexplained=0.05, undecided=0.01), echo_plan()
 
     def doubts(found: Segmentation) -> tuple[str, ...]:
         return judge(found, pixels, plan, IDENTITY).doubts

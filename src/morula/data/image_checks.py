@@ -42,7 +42,7 @@ def _finite(image: Image, path: Path) -> tuple[str, str]:
         return (
             "NaN or infinity",
             f"{path} holds NaN or infinity in {bad} of {image.pixels.size} values, which"
-            " count as the channel's median. Export it again if they are no mere padding.",
+            " count as the median of their channel. Export it again if they are no mere padding.",
         )
     return "", ""
 
