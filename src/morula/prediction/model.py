@@ -169,7 +169,7 @@ class Model:
             (`morula.prediction.stains`).
 
         Raises:
-            InputError: Dimensions, channels or pixel size do not fit the plan; or no diameter is given.
+            InputError: Dimensions, channels or pixel size do not fit the plan, or an impossible diameter.
         """
         check_diameter(diameter_px)
         image = as_image(image) if isinstance(image, np.ndarray) else image
