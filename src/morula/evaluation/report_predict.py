@@ -160,21 +160,15 @@ class PredictReport:
             Column("objects"),
             Column("median diameter, px", digits=1),
             Column("zoom", digits=3),
-            Column("colour alone", numeric=False),
             Column("mean confidence", bar=True, digits=2),
             Column("reliability", bar=True, digits=2, hint=RELIABILITY),
             Column("seconds", digits=2),
             Column("look at", numeric=False),
         ]
-        keys = (
-            "n_objects",
-            "median_diameter_px",
-            "zoom",
-            "channel",
-            "mean_confidence",
-            "reliability",
-            "seconds",
-        )
+        keys = ["n_objects", "median_diameter_px", "zoom", "mean_confidence", "reliability", "seconds"]
+        if any(row.get("channel") for row in self.done):
+            columns.insert(4, Column("colour alone", numeric=False))
+            keys.insert(3, "channel")
         rows = [
             [short_name(row["id"]), *(row.get(key) for key in keys), _badges(reasons.get(row["id"], []))]
             for row in self.done
