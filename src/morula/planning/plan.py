@@ -125,6 +125,10 @@ class Augmentation(Spec, frozen=True):
     piecewise_affine: float = Field(default=0.0, ge=0, le=1)
     """Probability of a shift of the nodes of a coarse grid, linear in between (``elastic`` is smooth)."""
 
+    repaint: float = Field(default=0.0, ge=0, le=1)
+    """Probability that the patch is painted anew from its labels, in a random look: for a network that is to
+    work on kinds of images that it has not met."""
+
     intensity: float = Field(default=0.5, ge=0, le=1)
     """Probability of a change of brightness and contrast."""
 
