@@ -167,10 +167,10 @@ SPATIAL = {
 }
 """What each chance of a spatial change decides in a `View`."""
 
-PASTED = {"copy_paste", "conglomerates"}
-"""Chances of a change that needs another patch."""
+CONTENT = {"copy_paste", "conglomerates", "repaint"}
+"""Chances of a change of what the patch shows."""
 
-INTENSITY = [name for name in CHANCES if name not in SPATIAL and name not in PASTED]
+INTENSITY = [name for name in CHANCES if name not in SPATIAL and name not in CONTENT]
 STRAIGHT = View((20.0, 20.0), (False, False), 0.0, 1.0)
 
 

@@ -132,6 +132,19 @@ def test_patches_get_objects_of_other_patches(tmp_path, name):
     assert more >= 5
 
 
+def test_patches_are_painted_anew_as_often_as_the_plan_says(tmp_path):
+    samples = prepared(tmp_path)
+    still = {field: 0.0 for field, value in AUGMENTED if isinstance(value, float)}
+    plans = [small_plan(augmentation={**still, "repaint": chance}, calm_share=0.0) for chance in (0.0, 0.3)]
+    plain, painted = (Patches(plan, samples) for plan in plans)
+    changed = 0
+    for index in range(100):
+        (before, _, labels), (after, _, same) = plain.draw(0, index), painted.draw(0, index)
+        np.testing.assert_array_equal(labels, same)
+        changed += not np.array_equal(before, after)
+    assert 15 <= changed <= 45
+
+
 def rare_organ(folder) -> tuple[Prepared, ...]:
     """Two volumes: one with a tiny organ in a corner (and a large one), one without any."""
     samples = []

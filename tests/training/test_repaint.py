@@ -3,8 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morula.planning.plan import Augmentation
-from morula.training.augment import change_intensity
 from morula.training.repaint import repaint
 from synthetic import picture_of, touching_balls
 
@@ -65,15 +63,3 @@ def test_the_patch_without_objects_and_the_unlabelled_are_background():
     empty, ignored = (np.full_like(labels, value) for value in (0, -1))
     painted = [repaint(image, ids, np.random.default_rng(3)) for ids in (empty, ignored)]
     np.testing.assert_array_equal(*painted)
-
-
-def test_a_patch_is_painted_where_the_plan_says_so():
-    image, labels = patch()
-    still = Augmentation().calmed(0.0)
-    same = change_intensity(image, labels, still, np.random.default_rng(0))
-    np.testing.assert_array_equal(same, image)
-    always = still.model_copy(update={"repaint": 1.0})
-    rng = np.random.default_rng(0)
-    rng.random()
-    painted = change_intensity(image, labels, always, np.random.default_rng(0))
-    np.testing.assert_array_equal(painted, repaint(image, labels, rng))

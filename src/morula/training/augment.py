@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Float
 
 from morula.planning.plan import Augmentation
-from morula.training.repaint import repaint
 from morula.types import Labels, Map
 
 Rng = np.random.Generator
@@ -214,9 +213,6 @@ def change_intensity(image: Map, labels: Labels, augmentation: Augmentation, rng
         rng: Source of all randomness.
     """
     out = image.copy()
-    # No draw where it is off: what comes after it stays the same for a seed.
-    if augmentation.repaint and rng.random() < augmentation.repaint:
-        out = repaint(out, labels, rng)
     if rng.random() < augmentation.per_object:
         factors = rng.uniform(0.6, 1.4, int(labels.max(initial=0)) + 1).astype(np.float32)
         factors[0] = 1

@@ -18,6 +18,7 @@ from morula.planning.plan import Augmentation, Plan
 from morula.preprocessing.prepare import Prepared
 from morula.training.augment import change_intensity, cut, draw_view
 from morula.training.paste import make_conglomerates, paste_objects
+from morula.training.repaint import repaint
 from morula.types import Labels, Map, Maps, Tensors
 
 _VOXELS_PER_CLASS = 512
@@ -69,7 +70,11 @@ class Patches:
         if rng.random() < augmentation.conglomerates:
             pixels, labels = make_conglomerates(pixels, labels, self._view(rng, augmentation, index), rng)
         n_channels = len(self.plan.channels)
-        image = change_intensity(pixels[:n_channels], labels, augmentation, rng)
+        image = pixels[:n_channels]
+        # No draw where it is off: what comes after it stays the same for a seed.
+        if augmentation.repaint and rng.random() < augmentation.repaint:
+            image = repaint(image, labels, rng)
+        image = change_intensity(image, labels, augmentation, rng)
         targets = self.plan.representation.encode(labels, self.plan.working_spacing)
         targets |= zip(self._map_names, pixels[n_channels:, None], strict=True)
         maps = {key: self._trim(value) for key, value in targets.items()}

@@ -1,8 +1,8 @@
 """Patches painted anew from their labels: the shapes are real, the looks are random.
 
-Domain randomisation, after SynthSeg (Billot et al. 2023, https://arxiv.org/abs/2107.09559): a network that has
-seen the same shapes in looks that no microscope gives is less surprised by one that it has not met. What is
-random here is what tells the modalities of microscopy apart: body, rim and halo, inner spot, relief, grain.
+Domain randomisation, after SynthSeg (Billot et al. 2023, https://arxiv.org/abs/2107.09559): a network that
+has seen the same shapes in looks that no microscope gives is less surprised by one that it has not met. What
+is random is what tells the modalities of microscopy apart: body, rim and halo, inner spot, relief, grain.
 """
 
 import cv2
