@@ -1,6 +1,6 @@
 #!/bin/sh
 # Train the shipped model `generalist` from `nuclei`: sh benchmarks/train_generalist.sh DATA RUNS
-# DATA holds dsb2018, kromp2020 and t98g. Three trainings of about 75, 95 and 85 minutes on one core, the second with grey images
+# DATA holds dsb2018, kromp2020 and t98g. Three trainings of about 75, 95 and 80 minutes on one core, the second with grey images
 # in pseudo-colour and faint ones, the third with patches painted anew, too; a second call goes on where the first stopped.
 set -eu
 here=$(dirname "$0") data=$1 runs=$2
