@@ -22,7 +22,7 @@ def repaint(image: Map, labels: Labels, rng: Rng) -> Map:
     """A random look for the same objects; now and then the image shines through.
 
     Args:
-        image: Float32 ``(C, *spatial)``; its channels are painted alike in half of the cases.
+        image: Float32 ``(C, *spatial)``; each part of the look is alike in all channels in half of the cases.
         labels: ``(*spatial)``; 0 and -1 are background.
         rng: Source of all randomness.
 
@@ -67,9 +67,8 @@ def _grain(plane: tuple[int, ...], rng: Rng) -> np.ndarray:
 def _own_factors(ids: Labels, rng: Rng) -> Scalar:
     """How bright each object is beside the others."""
     spread = rng.uniform(0, 0.5)
-    return rng.uniform(1 - spread, 1 + spread, int(ids.max(initial=0)) + 1).astype(np.float32)[
-        np.maximum(ids, 0)
-    ]
+    factors = rng.uniform(1 - spread, 1 + spread, int(ids.max(initial=0)) + 1)
+    return factors.astype(np.float32)[np.maximum(ids, 0)]
 
 
 def _rim(ids: Labels, height: Scalar, rng: Rng) -> Scalar:
