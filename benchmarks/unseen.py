@@ -25,7 +25,8 @@ from morula.training.train import train
 
 CHANGES = (
     "zoom_to_px=[8.0,72.0] zoom_probability=0.6 intensity=0.5 gamma=0.3 histogram=0.1 uneven=0.2 blur=0.2 "
-    "blur_px=[0.5,2.0] low_resolution=0.1 noise=0.25 compression=0.2 invert=0.3 per_object=0.15 faint=0.15"
+    "blur_px=[0.5,2.0] low_resolution=0.1 noise=0.25 compression=0.2 invert=0.3 shuffle=0.3 colour=0.4 "
+    "per_object=0.15 pseudo_colour=0.2 faint=0.15"
 )
 """As `generalist` is trained."""
 
