@@ -22,6 +22,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
+from morula.cli.options import parse_selection
 from morula.data.dataset import Dataset
 from morula.data.layouts import open_dataset
 from morula.data.sample import Image
@@ -97,8 +98,7 @@ def main() -> None:
     parser.add_argument("--mirror", help="none, opposite or all; as the model's plan says unless given")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    chosen = dict(item.split("=", 1) for item in options.select)
-    dataset = open_dataset(options.data).select({k: set(v.split(",")) for k, v in chosen.items()})
+    dataset = open_dataset(options.data).select(parse_selection(options.select))
     facts = {"date": date.today().isoformat(), "machine": platform.processor() or platform.machine()}
     print(f"{len(dataset.labelled)} images of {options.data.name} ({', '.join(options.select) or 'all'})")
     print(f"{'':<34}" + "".join(f"{key:>9}" for key in SCORES))

@@ -1,6 +1,6 @@
 """What a model finds in composites of stains: in all colours, in the right one, in that which the rule takes.
 
-    python benchmarks/composites.py DATA --select fold=1 modality=fluorescence --model NAME [--limit N]
+    python benchmarks/composites.py DATA --select fold=1 --select modality=fluorescence --model NAME
 
 Nuclei of one image in a colour; in the others smooth, grained cytoplasm around them, fibres, or the nuclei of
 another image. DSB score of all colours together, of the right one alone, and of the colour that
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from morula.cli.options import parse_selection
 from morula.data.dataset import Dataset
 from morula.data.layouts import open_dataset
 from morula.data.sample import RGB, Image, Sample
@@ -64,12 +65,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
-    parser.add_argument("--select", nargs="*", default=[], metavar="COLUMN=VALUE")
+    parser.add_argument("--select", action="append", default=[], metavar="COLUMN=VALUE[,VALUE]")
     parser.add_argument("--model", required=True)
     parser.add_argument("--limit", type=int, default=10)
     options = parser.parse_args()
-    chosen = {key: {value} for key, value in (pair.split("=") for pair in options.select)}
-    dataset, ruled = open_dataset(options.data).select(chosen), Model.load(options.model)
+    dataset = open_dataset(options.data).select(parse_selection(options.select))
+    ruled = Model.load(options.model)
     training = ruled.plan.training
     never = training.augmentation.model_copy(update={"pseudo_colour": 0.0})
     training = training.model_copy(update={"augmentation": never})

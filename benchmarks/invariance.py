@@ -16,6 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from morula.cli.options import parse_selection
 from morula.data.layouts import open_dataset
 from morula.data.sample import RGB, Image
 from morula.labels.matching import match
@@ -137,8 +138,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="every n-th image, so that about this many are left")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    chosen = dict(item.split("=", 1) for item in options.select)
-    dataset = open_dataset(options.data).select({k: set(v.split(",")) for k, v in chosen.items()})
+    dataset = open_dataset(options.data).select(parse_selection(options.select))
     samples = [s for s in dataset.samples if dataset.image(s).pixels.dtype == np.uint8]
     samples = samples[:: max(1, len(samples) // (options.limit or len(samples)))]
     scores = invariance(Model.load(options.model), (dataset.image(sample) for sample in samples))

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from morula.cli.options import parse_selection
 from morula.data.dataset import Dataset
 from morula.data.layouts import open_dataset
 from morula.data.sample import Image
@@ -123,8 +124,7 @@ def main() -> None:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    chosen = dict(item.split("=", 1) for item in options.select)
-    dataset = open_dataset(options.data).select({k: set(v.split(",")) for k, v in chosen.items()})
+    dataset = open_dataset(options.data).select(parse_selection(options.select))
     model = Model.load(options.model, engine=options.engine)
     model = model.mirroring(options.mirror) if options.mirror else model
     rows = measure_dataset(model, dataset, options.limit, options.field)

@@ -41,10 +41,10 @@ def trained(options: argparse.Namespace, chance: float) -> Model:
     select = {column: tuple(sorted(values)) for column, values in parse_selection(options.select).items()}
     request = Request(
         data=str(options.data[0].resolve()),
-        overrides=(*changes, *NETWORK, *steps, "training.optimizer.learning_rate=0.002"),
+        overrides=(*changes, *steps, *NETWORK, "training.optimizer.learning_rate=0.002"),
         select={**select, "modality": (options.seen,)},
     )
-    train(folder, None if folder.exists() else request)
+    train(folder, request)
     return Model.load(folder)
 
 
